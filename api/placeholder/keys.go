@@ -1,0 +1,87 @@
+// Package placeholder defines the contract between controller, scheduler and announcer: the placeholder pod that stands
+// for a VIP's place in the cluster, its labels, annotations and conditions, and how they are read.
+package placeholder
+
+import corev1 "k8s.io/api/core/v1"
+
+// SchedulerName places placeholders.
+const SchedulerName = "evenkeel-scheduler"
+
+// DefaultNamespace is where placeholders live.
+const DefaultNamespace = "evenkeel-system"
+
+// DefaultLoadBalancerClass is the Service class that is served.
+const DefaultLoadBalancerClass = "evenkeel.io/l2"
+
+// Labels of a placeholder.
+const (
+	// LabelVIP is the name of the VIP: its first address with dashes.
+	LabelVIP = "evenkeel.io/vip"
+	// LabelRole is "active" or "standby".
+	LabelRole = "evenkeel.io/role"
+)
+
+// Annotations of a placeholder.
+const (
+	// AnnotationAddresses lists the VIP's addresses, comma-separated, at most one of each family.
+	AnnotationAddresses = "evenkeel.io/addresses"
+	// AnnotationWeight is the VIP's weight, 1 to 1000. Absent: 1.
+	AnnotationWeight = "evenkeel.io/weight"
+	// AnnotationInterfaces lists the NICs that may announce, comma-separated. Absent: the NIC whose subnet holds the address.
+	AnnotationInterfaces = "evenkeel.io/interfaces"
+	// AnnotationTerm orders claims: of two actives the higher term is the owner. Absent: 0.
+	AnnotationTerm = "evenkeel.io/term"
+	// AnnotationPeers is a JSON list of Peer, in order of succession.
+	AnnotationPeers = "evenkeel.io/peers"
+	// AnnotationPorts lists the ports that may be reached through the VIP, comma-separated: "tcp/80,udp/53".
+	AnnotationPorts = "evenkeel.io/ports"
+	// AnnotationService is namespace/name of the Service that the VIP belongs to. Without it the pod was written by hand and
+	// its ports are served by the node itself.
+	AnnotationService = "evenkeel.io/service"
+	// AnnotationPolicy is the Service's externalTrafficPolicy; "Local" places the VIP only where a ready endpoint is.
+	AnnotationPolicy = "evenkeel.io/external-traffic-policy"
+	// AnnotationRelease set to "true" before a deletion for good: unbind at once, don't wait for a successor.
+	AnnotationRelease = "evenkeel.io/release"
+)
+
+// Annotations of a Service.
+const (
+	// AnnotationPool asks for a pool by name; the foreign spelling is understood too.
+	AnnotationPool          = "evenkeel.io/pool"
+	AnnotationRequested     = "evenkeel.io/load-balancer-ips"
+	ForeignMetalLBPool      = "metallb.io/address-pool"
+	ForeignMetalLBAddresses = "metallb.io/loadBalancerIPs"
+	ForeignMetalLBSharing   = "metallb.io/allow-shared-ip"
+	ForeignKubeVIPAddresses = "kube-vip.io/loadbalancerIPs"
+	AnnotationSharing       = "evenkeel.io/allow-shared-ip"
+)
+
+// Pod conditions, written by the announcer.
+const (
+	// ConditionReady is the readiness gate: True when announced (active).
+	ConditionReady corev1.PodConditionType = "evenkeel.io/ready"
+	// ConditionAnnounced says whether this node answers for the VIP.
+	ConditionAnnounced corev1.PodConditionType = "evenkeel.io/announced"
+)
+
+// Reasons of ConditionReady and ConditionAnnounced.
+const (
+	ReasonAnnouncing    = "Announcing"    // bound and announced
+	ReasonProbing       = "Probing"       // asking the wire whether somebody else has the address
+	ReasonConflict      = "Conflict"      // a foreign machine answers for it; the message names its MAC
+	ReasonNoInterface   = "NoInterface"   // no NIC with carrier for it on this node
+	ReasonNoNodeAddress = "NoNodeAddress" // the NIC lost its own address; VIPs wait behind it
+	ReasonBindFailed    = "BindFailed"    // the kernel refused; the message has its error
+	ReasonInvalid       = "Invalid"       // the annotations can't be read; the message says which
+	ReasonSuperseded    = "Superseded"    // another placeholder of the VIP has claimed it
+	ReasonLost          = "Lost"          // the lease ran out (the process was stopped); probing anew
+)
+
+// Role of a placeholder.
+type Role string
+
+// Roles.
+const (
+	Active  Role = "active"
+	Standby Role = "standby"
+)

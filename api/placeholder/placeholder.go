@@ -1,0 +1,233 @@
+package placeholder
+
+import (
+	"encoding/json"
+	"fmt"
+	"net"
+	"net/netip"
+	"strconv"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+)
+
+// MaxWeight bounds a weight, so that sums of any number of pods stay far from overflow.
+const MaxWeight = 1000
+
+// maxPeers bounds what is read from one annotation: standbys (2), the active, earlier owners (3), with room.
+const maxPeers = 16
+
+// Placeholder is a pod read as a VIP's place. It is a value: nothing in it points into the pod.
+type Placeholder struct {
+	Pod        types.NamespacedName
+	UID        types.UID
+	Node       string
+	VIP        string
+	Role       Role
+	Addresses  []netip.Addr
+	Interfaces []string
+	Weight     int64
+	Term       int64
+	Peers      []Peer
+	Ports      []Port
+	Service    types.NamespacedName
+	Local      bool // externalTrafficPolicy Local
+	Release    bool // the VIP ends: unbind at once
+	Ending     bool // the pod is deleted or has failed: hold until a successor claims
+}
+
+// Peer is another place of the same VIP, or its previous owner: whose claims are no conflicts.
+type Peer struct {
+	Pod       string       `json:"pod,omitempty"`
+	Node      string       `json:"node"`
+	MACs      []string     `json:"macs,omitempty"`
+	Addresses []netip.Addr `json:"addresses,omitempty"`
+}
+
+// Is says whether a pod is a placeholder at all: it wears the label and is meant for our scheduler.
+func Is(pod *corev1.Pod) bool {
+	return pod.Labels[LabelVIP] != "" && pod.Spec.SchedulerName == SchedulerName
+}
+
+// HandWritten says whether people made the pod: no VIP object owns it.
+func HandWritten(pod *corev1.Pod) bool {
+	for _, ref := range pod.OwnerReferences {
+		if ref.Kind == "VIP" && ref.Controller != nil && *ref.Controller {
+			return false
+		}
+	}
+	return true
+}
+
+// RoleOf reads the role label; a pod without one is active (people write such).
+func RoleOf(pod *corev1.Pod) Role {
+	if Role(pod.Labels[LabelRole]) == Standby {
+		return Standby
+	}
+	return Active
+}
+
+// Ended says whether the pod no longer holds a place: it is being deleted or has reached a final phase.
+func Ended(pod *corev1.Pod) bool {
+	return pod.DeletionTimestamp != nil || pod.Status.Phase == corev1.PodFailed || pod.Status.Phase == corev1.PodSucceeded
+}
+
+// Parse reads a pod strictly. The error names the annotation and what is wrong with it.
+func Parse(pod *corev1.Pod) (Placeholder, error) {
+	p := Placeholder{
+		Pod:     types.NamespacedName{Namespace: pod.Namespace, Name: pod.Name},
+		UID:     pod.UID,
+		Node:    pod.Spec.NodeName,
+		VIP:     pod.Labels[LabelVIP],
+		Role:    RoleOf(pod),
+		Local:   pod.Annotations[AnnotationPolicy] == string(corev1.ServiceExternalTrafficPolicyLocal),
+		Release: pod.Annotations[AnnotationRelease] == "true",
+		Ending:  Ended(pod),
+	}
+	var err error
+	if p.Addresses, err = ParseAddresses(pod.Annotations[AnnotationAddresses]); err != nil {
+		return p, fmt.Errorf("reading annotation %s: %w", AnnotationAddresses, err)
+	}
+	if want := VIPName(p.Addresses[0]); p.VIP != want {
+		return p, fmt.Errorf("reading label %s: it is %q, but the first address %s makes it %q", LabelVIP, p.VIP, p.Addresses[0], want)
+	}
+	if p.Weight, err = Weight(pod); err != nil {
+		return p, err
+	}
+	if term, ok := pod.Annotations[AnnotationTerm]; ok {
+		if p.Term, err = strconv.ParseInt(term, 10, 64); err != nil || p.Term < 0 {
+			return p, fmt.Errorf("reading annotation %s: %q is no count", AnnotationTerm, term)
+		}
+	}
+	if p.Ports, err = ParsePorts(pod.Annotations[AnnotationPorts]); err != nil {
+		return p, fmt.Errorf("reading annotation %s: %w", AnnotationPorts, err)
+	}
+	if p.Peers, err = ParsePeers(pod.Annotations[AnnotationPeers]); err != nil {
+		return p, fmt.Errorf("reading annotation %s: %w", AnnotationPeers, err)
+	}
+	p.Interfaces = splitList(pod.Annotations[AnnotationInterfaces])
+	if service := pod.Annotations[AnnotationService]; service != "" {
+		namespace, name, ok := strings.Cut(service, "/")
+		if !ok || namespace == "" || name == "" {
+			return p, fmt.Errorf("reading annotation %s: %q is not namespace/name", AnnotationService, service)
+		}
+		p.Service = types.NamespacedName{Namespace: namespace, Name: name}
+	}
+	return p, nil
+}
+
+// Weight reads the pod's weight; without the annotation it is 1.
+func Weight(pod *corev1.Pod) (int64, error) {
+	text, ok := pod.Annotations[AnnotationWeight]
+	if !ok {
+		return 1, nil
+	}
+	weight, err := strconv.ParseInt(text, 10, 64)
+	if err != nil || weight < 1 || weight > MaxWeight {
+		return 1, fmt.Errorf("reading annotation %s: %q is not a whole number from 1 to %d", AnnotationWeight, text, MaxWeight)
+	}
+	return weight, nil
+}
+
+// ParseAddresses reads a comma-separated list of one address, or one of each family. Only addresses that can be announced
+// on a segment pass: no zones, no IPv4-mapped, loopback, multicast, link-local, unspecified or broadcast addresses.
+func ParseAddresses(text string) ([]netip.Addr, error) {
+	fields := splitList(text)
+	if len(fields) == 0 || len(fields) > 2 {
+		return nil, fmt.Errorf("want one address, or one of each family, not %q", text)
+	}
+	addrs := make([]netip.Addr, 0, len(fields))
+	for _, field := range fields {
+		addr, err := netip.ParseAddr(field)
+		if err != nil {
+			return nil, fmt.Errorf("%q is no address", field)
+		}
+		if err := Announceable(addr); err != nil {
+			return nil, err
+		}
+		addrs = append(addrs, addr)
+	}
+	if len(addrs) == 2 && addrs[0].Is4() == addrs[1].Is4() {
+		return nil, fmt.Errorf("%s and %s are of one family", addrs[0], addrs[1])
+	}
+	return addrs, nil
+}
+
+// Announceable returns why an address can never be a VIP, or nil.
+func Announceable(addr netip.Addr) error {
+	switch {
+	case addr.Zone() != "", addr.Is4In6():
+		return fmt.Errorf("%s is not in canonical form", addr)
+	case !addr.IsGlobalUnicast(), addr == netip.AddrFrom4([4]byte{255, 255, 255, 255}), addr.Is4() && addr.As4()[0] >= 240, addr.Is4() && addr.As4()[0] == 0:
+		return fmt.Errorf("%s is no global unicast address", addr)
+	}
+	return nil
+}
+
+// FormatAddresses is the reverse of ParseAddresses.
+func FormatAddresses(addrs []netip.Addr) string {
+	texts := make([]string, len(addrs))
+	for i, addr := range addrs {
+		texts[i] = addr.String()
+	}
+	return strings.Join(texts, ",")
+}
+
+// ParsePeers reads the peers annotation; an empty one means none.
+func ParsePeers(text string) ([]Peer, error) {
+	if text == "" {
+		return nil, nil
+	}
+	var peers []Peer
+	if err := json.Unmarshal([]byte(text), &peers); err != nil {
+		return nil, err
+	}
+	if len(peers) > maxPeers {
+		return nil, fmt.Errorf("%d peers, at most %d are read", len(peers), maxPeers)
+	}
+	for _, peer := range peers {
+		for _, mac := range peer.MACs {
+			if hw, err := net.ParseMAC(mac); err != nil || len(hw) != 6 {
+				return nil, fmt.Errorf("peer %s: %q is no MAC address", peer.Node, mac)
+			}
+		}
+	}
+	return peers, nil
+}
+
+// FormatPeers is the reverse of ParsePeers.
+func FormatPeers(peers []Peer) string {
+	if len(peers) == 0 {
+		return ""
+	}
+	text, err := json.Marshal(peers)
+	if err != nil { // strings and addresses only: can't happen
+		panic(err)
+	}
+	return string(text)
+}
+
+// VIPName names a VIP after its first address: dots and colons become dashes, IPv6 is written out in eight groups
+// ("2001-db8-0-0-0-0-0-10"), so that it is a valid object name and label value.
+func VIPName(addr netip.Addr) string {
+	if addr.Is4() {
+		return strings.ReplaceAll(addr.String(), ".", "-")
+	}
+	bytes := addr.As16()
+	groups := make([]string, 8)
+	for i := range groups {
+		groups[i] = strconv.FormatUint(uint64(bytes[2*i])<<8|uint64(bytes[2*i+1]), 16)
+	}
+	return strings.Join(groups, "-")
+}
+
+func splitList(text string) []string {
+	var fields []string
+	for field := range strings.SplitSeq(text, ",") {
+		if field = strings.TrimSpace(field); field != "" {
+			fields = append(fields, field)
+		}
+	}
+	return fields
+}

@@ -1,0 +1,44 @@
+package v1alpha1
+
+// Conditions of a VIP.
+const (
+	// VIPAnnounced is True while a node announces the VIP; the message names it.
+	VIPAnnounced = "Announced"
+	// VIPConflict is True while a machine outside the cluster answers for the VIP; the message names its MAC.
+	VIPConflict = "Conflict"
+)
+
+// Reasons of VIPAnnounced beside those that placeholders report (package placeholder).
+const (
+	ReasonAnnounced     = "Announced"
+	ReasonUnschedulable = "Unschedulable"
+	ReasonNotReported   = "NotReported"
+	ReasonNoPlaceholder = "NoPlaceholder"
+	ReasonReleasing     = "Releasing"
+)
+
+// Conditions of a VIPPool.
+const (
+	// PoolReady is False while some of the pool's entries can't be used; the message names them.
+	PoolReady = "Ready"
+)
+
+// Reasons of PoolReady.
+const (
+	ReasonPoolValid      = "Valid"
+	ReasonInvalidEntry   = "InvalidEntry"
+	ReasonReversedRange  = "ReversedRange"
+	ReasonOverlap        = "Overlap"
+	ReasonInvalidPoolRef = "InvalidSelector"
+)
+
+// Conditions of a VIPNode.
+const (
+	// NodeDataPlaneHealthy is False while what serves the Services on the node (kube-proxy) is sick: no VIP is placed there.
+	NodeDataPlaneHealthy = "DataPlaneHealthy"
+	// NodeProtected is False while the node's own listeners can be reached through its VIPs.
+	NodeProtected = "Protected"
+)
+
+// ServiceAnnounced is the condition in a Service's status that says which node announces its addresses.
+const ServiceAnnounced = "evenkeel.io/Announced"

@@ -1,0 +1,68 @@
+package v1alpha1
+
+import (
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// VIPNode is the evidence that a node has an announcer, and what that announcer sees: one per node, named as the node.
+// Its announcer writes it; the scheduler places VIPs by it. The Node owns it, so it goes with the Node.
+//
+// +kubebuilder:object:root=true
+// +kubebuilder:subresource:status
+// +kubebuilder:resource:scope=Cluster,path=vipnodes,singular=vipnode,categories=evenkeel
+// +kubebuilder:printcolumn:name="Interfaces",type=string,JSONPath=`.status.interfaces[*].name`
+// +kubebuilder:printcolumn:name="Data-Plane",type=string,JSONPath=`.status.conditions[?(@.type=="DataPlaneHealthy")].status`
+// +kubebuilder:printcolumn:name="Protected",type=string,JSONPath=`.status.conditions[?(@.type=="Protected")].status`
+// +kubebuilder:printcolumn:name="Version",type=string,priority=1,JSONPath=`.status.version`
+// +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
+type VIPNode struct {
+	metav1.TypeMeta   `json:",inline"`
+	metav1.ObjectMeta `json:"metadata,omitempty"`
+
+	Status VIPNodeStatus `json:"status,omitempty"`
+}
+
+// VIPNodeStatus is written by the node's announcer, and only when something in it changed.
+type VIPNodeStatus struct {
+	// Version of the announcer.
+	// +optional
+	Version string `json:"version,omitempty"`
+
+	// Interfaces that may announce VIPs, in order of name.
+	// +listType=map
+	// +listMapKey=name
+	// +kubebuilder:validation:MaxItems=128
+	// +optional
+	Interfaces []NodeInterface `json:"interfaces,omitempty"`
+
+	// Conditions: DataPlaneHealthy, Protected.
+	// +listType=map
+	// +listMapKey=type
+	// +optional
+	Conditions []metav1.Condition `json:"conditions,omitempty"`
+}
+
+// NodeInterface is one NIC.
+type NodeInterface struct {
+	Name string `json:"name"`
+	// MAC address, lower case, colons.
+	MAC string `json:"mac"`
+	// Addresses of the NIC's own (VIPs are left out) with prefix lengths: "192.0.2.101/24". Their prefixes are its subnets.
+	// +listType=set
+	// +optional
+	Addresses []string `json:"addresses,omitempty"`
+	// Carrier: the link is up.
+	Carrier bool `json:"carrier"`
+	// SpeedMbps as the driver reports it; absent where it doesn't.
+	// +optional
+	SpeedMbps int64 `json:"speedMbps,omitempty"`
+}
+
+// VIPNodeList is a list of VIPNodes.
+//
+// +kubebuilder:object:root=true
+type VIPNodeList struct {
+	metav1.TypeMeta `json:",inline"`
+	metav1.ListMeta `json:"metadata,omitempty"`
+	Items           []VIPNode `json:"items"`
+}
