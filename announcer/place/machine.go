@@ -1,0 +1,199 @@
+// Package place decides what an announcer does about one address: when to probe for other owners, bind, announce, hold on,
+// defend and let go. It is a state machine of values: inputs are what the API wants, what was heard on the wire and what the
+// kernel said; outputs are effects for somebody else to carry out. It has no goroutine and no clock of its own.
+package place
+
+import (
+	"fmt"
+	"net/netip"
+	"time"
+)
+
+// MAC is an Ethernet address.
+type MAC [6]byte
+
+// String formats the address in lower case with colons.
+func (m MAC) String() string {
+	return fmt.Sprintf("%02x:%02x:%02x:%02x:%02x:%02x", m[0], m[1], m[2], m[3], m[4], m[5])
+}
+
+// Config holds the times that decisions depend on. The zero value is not useful; start from DefaultConfig.
+type Config struct {
+	// Probe asks the wire for other owners before an address is bound. Without it an address is bound at once.
+	Probe bool
+	// Linger is how long an address is held for a successor after its placeholder has gone.
+	Linger time.Duration
+	// LateWindow is how long after the first announcement an answer to our probes still makes us withdraw.
+	LateWindow time.Duration
+	// DefendDelay is how long a foreign claim may be contradicted by the API before it is answered: in a move, the news that
+	// our placeholder has gone may arrive after the successor's claim.
+	DefendDelay time.Duration
+	// DefendInterval is the least time between two defences (RFC 5227 §1.1, DEFEND_INTERVAL: 10 s).
+	DefendInterval time.Duration
+	// RetryMin and RetryMax bound the back-off after a conflict or a failed bind.
+	RetryMin, RetryMax time.Duration
+	// ContestedFor is how long a conflict is reported after the last foreign claim.
+	ContestedFor time.Duration
+}
+
+// DefaultConfig returns the times that the announcer uses.
+func DefaultConfig() Config {
+	return Config{
+		Probe:          true,
+		Linger:         10 * time.Second,
+		LateWindow:     5 * time.Second,
+		DefendDelay:    250 * time.Millisecond,
+		DefendInterval: 10 * time.Second,
+		RetryMin:       time.Second,
+		RetryMax:       30 * time.Second,
+		ContestedFor:   time.Minute,
+	}
+}
+
+// Wish is what the API wants of this node for an address.
+type Wish struct {
+	// Pod identifies the placeholder; a new one ends a back-off.
+	Pod string
+	// Interfaces that may announce, by name; empty: the NIC whose subnet holds the address.
+	Interfaces []string
+	// Peers are the MAC addresses of the VIP's other places and its previous owner.
+	Peers map[MAC]bool
+	// Ending: the placeholder is going, a successor will claim. Release: the VIP ends.
+	Ending, Release bool
+}
+
+// NIC is where an address is bound.
+type NIC struct {
+	Name string
+	// RequireOwn: the address waits behind the NIC's own address of its family.
+	RequireOwn bool
+}
+
+// Chooser picks the NIC for an address, or says why there is none.
+type Chooser func(addr netip.Addr, interfaces []string) (NIC, error)
+
+// State of a place.
+type State int
+
+// States. Bound addresses are Held or Lingering.
+const (
+	// Idle: nobody wants the address and it is not bound.
+	Idle State = iota
+	// Waiting for a NIC or for the end of a back-off.
+	Waiting
+	// Probing the wire for other owners.
+	Probing
+	// Binding: the kernel was asked.
+	Binding
+	// Held: bound and announced.
+	Held
+	// Lingering: bound, but its placeholder has gone; a successor's claim or time ends it.
+	Lingering
+)
+
+// String names the state for logs.
+func (s State) String() string {
+	return [...]string{"Idle", "Waiting", "Probing", "Binding", "Held", "Lingering"}[s]
+}
+
+// Reason says why a place is not announced, in the words of the placeholder contract.
+type Reason string
+
+// Reasons.
+const (
+	ReasonAnnouncing    Reason = "Announcing"
+	ReasonProbing       Reason = "Probing"
+	ReasonConflict      Reason = "Conflict"
+	ReasonNoInterface   Reason = "NoInterface"
+	ReasonNoNodeAddress Reason = "NoNodeAddress"
+	ReasonBindFailed    Reason = "BindFailed"
+	ReasonSuperseded    Reason = "Superseded"
+	ReasonLost          Reason = "Lost"
+)
+
+// Effect is something to do. Effects are carried out in order.
+type Effect struct {
+	Do  Action
+	NIC NIC
+	// Probe numbers a Probe; its verdict carries the number back.
+	Probe uint64
+	// Ignore lists MAC addresses whose answers to a Probe don't count.
+	Ignore map[MAC]bool
+}
+
+// Action is what an Effect does.
+type Action int
+
+// Actions.
+const (
+	// Probe the wire; answer with Verdict.
+	Probe Action = iota + 1
+	// CancelProbe forgets a running probe and the watch for late answers.
+	CancelProbe
+	// Bind the address; answer with Bound.
+	Bind
+	// Unbind the address now.
+	Unbind
+	// Announce the address, now and repeatedly.
+	Announce
+	// Defend announces once.
+	Defend
+	// Silence cancels every announcement that is still to come.
+	Silence
+)
+
+// String names the action for logs and tests.
+func (a Action) String() string {
+	return [...]string{"", "Probe", "CancelProbe", "Bind", "Unbind", "Announce", "Defend", "Silence"}[a]
+}
+
+// Machine is the state of one address on this node. It is not safe for concurrent use.
+type Machine struct {
+	addr   netip.Addr
+	config Config
+	choose Chooser
+
+	state State
+	wish  *Wish
+	nic   NIC
+	probe uint64
+	// lost: we held this address and the lease ran out. From then on a peer's answer means that it took over.
+	lost bool
+	// waiting says why, while nothing is bound.
+	reason  Reason
+	message string
+	// missing: bound as far as we are concerned, but the kernel waits for the NIC's own address.
+	missing bool
+
+	retries     int
+	retryAt     time.Time
+	lateUntil   time.Time
+	lingerUntil time.Time
+	defendAt    time.Time
+	lastDefence time.Time
+	contested   MAC
+	contestedAt time.Time
+}
+
+// New returns a machine for an address that nobody wants yet.
+func New(addr netip.Addr, config Config, choose Chooser) *Machine {
+	return &Machine{addr: addr, config: config, choose: choose}
+}
+
+// Adopt takes over an address that an earlier process of this node left bound. It stays until SetWish says otherwise, which
+// must not happen before the API's list is complete.
+func (m *Machine) Adopt(nic NIC) {
+	m.state, m.nic = Held, nic
+}
+
+// State returns where the machine is.
+func (m *Machine) State() State { return m.state }
+
+// NIC returns where the address is or would be bound.
+func (m *Machine) NIC() NIC { return m.nic }
+
+// Bound says whether the address is on the NIC as far as the machine knows.
+func (m *Machine) Bound() bool { return m.state == Held || m.state == Lingering }
+
+// Done says that the machine can be forgotten.
+func (m *Machine) Done() bool { return m.state == Idle && m.wish == nil }
