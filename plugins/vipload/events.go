@@ -1,0 +1,75 @@
+package vipload
+
+import (
+	"context"
+	"maps"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/klog/v2"
+	fwk "k8s.io/kube-scheduler/framework"
+	schedutil "k8s.io/kubernetes/pkg/scheduler/util"
+
+	"evenkeel.io/evenkeel/api/placeholder"
+)
+
+// EventsToRegister returns the events after which a placeholder that VIPLoad refused may fit.
+//
+// VIPNodes and EndpointSlices are not among them on purpose: registering a custom resource starts a second informer inside
+// the scheduler, whose event may come before the plugin's own store has the change; the pod would be refused once more
+// and sleep for minutes. The activator takes care of both, after the store has changed.
+func (pl *VIPLoad) EventsToRegister(context.Context) ([]fwk.ClusterEventWithHint, error) {
+	return []fwk.ClusterEventWithHint{
+		// A node may have been known by its VIPNode only, or lose the exclude label.
+		{Event: fwk.ClusterEvent{Resource: fwk.Node, ActionType: fwk.Add | fwk.UpdateNodeLabel}, QueueingHintFn: pl.isSchedulableAfterNodeChange},
+		// The VIP's other placeholder ends. Update is the general one, as a deletion timestamp is none of the specific updates.
+		{Event: fwk.ClusterEvent{Resource: fwk.AssignedPod, ActionType: fwk.Update | fwk.Delete}, QueueingHintFn: isSchedulableAfterPodEnd},
+		// Somebody corrects the annotations of a placeholder that couldn't be read.
+		{Event: fwk.ClusterEvent{Resource: fwk.TargetPod, ActionType: fwk.Update}, QueueingHintFn: isSchedulableAfterOwnUpdate},
+	}, nil
+}
+
+func (pl *VIPLoad) isSchedulableAfterNodeChange(_ klog.Logger, _ *corev1.Pod, oldObj, newObj any) (fwk.QueueingHint, error) {
+	before, after, err := schedutil.As[*corev1.Node](oldObj, newObj)
+	if err != nil {
+		return fwk.Queue, err
+	}
+	_, isExcluded := after.Labels[corev1.LabelNodeExcludeBalancers]
+	if isExcluded && !pl.ignoreExcludeLabel {
+		return fwk.QueueSkip, nil
+	}
+	if before == nil { // a new node helps once it has an announcer; its VIPNode's arrival activates the pod
+		if _, ok := pl.nodes.get(after.Name); !ok {
+			return fwk.QueueSkip, nil
+		}
+		return fwk.Queue, nil
+	}
+	if _, wasExcluded := before.Labels[corev1.LabelNodeExcludeBalancers]; wasExcluded && !isExcluded {
+		return fwk.Queue, nil
+	}
+	return fwk.QueueSkip, nil
+}
+
+func isSchedulableAfterPodEnd(_ klog.Logger, pod *corev1.Pod, oldObj, newObj any) (fwk.QueueingHint, error) {
+	before, after, err := schedutil.As[*corev1.Pod](oldObj, newObj)
+	if err != nil {
+		return fwk.Queue, err
+	}
+	if before == nil || before.Labels[placeholder.LabelVIP] != pod.Labels[placeholder.LabelVIP] {
+		return fwk.QueueSkip, nil
+	}
+	if after == nil || (!placeholder.Ended(before) && placeholder.Ended(after)) {
+		return fwk.Queue, nil
+	}
+	return fwk.QueueSkip, nil
+}
+
+func isSchedulableAfterOwnUpdate(_ klog.Logger, _ *corev1.Pod, oldObj, newObj any) (fwk.QueueingHint, error) {
+	before, after, err := schedutil.As[*corev1.Pod](oldObj, newObj)
+	if err != nil {
+		return fwk.Queue, err
+	}
+	if maps.Equal(before.Annotations, after.Annotations) && maps.Equal(before.Labels, after.Labels) {
+		return fwk.QueueSkip, nil
+	}
+	return fwk.Queue, nil
+}

@@ -1,0 +1,68 @@
+package vipload
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+	fwk "k8s.io/kube-scheduler/framework"
+
+	"evenkeel.io/evenkeel/api/placeholder"
+)
+
+const preFilterStateKey fwk.StateKey = "PreFilter" + Name
+
+// errLocalWithoutService: only a Service has endpoints to look for.
+var errLocalWithoutService = errors.New("annotation " + placeholder.AnnotationPolicy + ": Local needs annotation " + placeholder.AnnotationService)
+
+// preFilterState is the pod read once per scheduling cycle. It is not changed after PreFilter.
+type preFilterState struct {
+	placeholder.Placeholder
+	local    localNodes // with traffic policy Local: the nodes that serve the Service
+	remember bool       // the tally's memo may be used in this cycle
+}
+
+// Clone returns the state itself, as nothing changes it.
+func (s *preFilterState) Clone() fwk.StateData { return s }
+
+// PreFilter reads the placeholder and looks up what is the same for all nodes. Pods that are no placeholders skip Filter.
+func (pl *VIPLoad) PreFilter(_ context.Context, cycle fwk.CycleState, pod *corev1.Pod, nodes []fwk.NodeInfo) (*fwk.PreFilterResult, *fwk.Status) {
+	if !placeholder.Is(pod) {
+		return nil, fwk.NewStatus(fwk.Skip)
+	}
+	p, err := placeholder.Parse(pod)
+	if err == nil && p.Local && p.Service == (types.NamespacedName{}) {
+		err = errLocalWithoutService
+	}
+	if err != nil {
+		return nil, fwk.NewStatus(fwk.UnschedulableAndUnresolvable, fmt.Sprintf("the placeholder can't be read: %v", err))
+	}
+	state := &preFilterState{Placeholder: p, remember: !cycle.IsPodGroupSchedulingCycle()}
+	if p.Local {
+		if state.local, err = readyEndpoints(pl.endpoints, p.Service); err != nil {
+			return nil, fwk.AsStatus(fmt.Errorf("looking for endpoints of %s: %w", p.Service, err))
+		}
+	}
+	if state.remember { // else nodes may be only a part of the cluster
+		pl.tally.prune(nodes)
+	}
+	cycle.Write(preFilterStateKey, state)
+	return nil, nil
+}
+
+// PreFilterExtensions returns nil: the state holds nothing that depends on pods.
+func (pl *VIPLoad) PreFilterExtensions() fwk.PreFilterExtensions { return nil }
+
+func readPreFilterState(cycle fwk.CycleState) (*preFilterState, error) {
+	data, err := cycle.Read(preFilterStateKey)
+	if err != nil {
+		return nil, fmt.Errorf("reading %q from the cycle state: %w", preFilterStateKey, err)
+	}
+	state, ok := data.(*preFilterState)
+	if !ok {
+		return nil, fmt.Errorf("reading %q from the cycle state: it holds a %T", preFilterStateKey, data)
+	}
+	return state, nil
+}

@@ -1,0 +1,145 @@
+// Package vipload is the scheduler plugin that places VIPs: it passes nodes that can announce a VIP and scores the least
+// loaded of them highest, exactly. It acts on placeholder pods only; other pods pass it untouched.
+//
+// VIPLoad deliberately is no SignPlugin: with a signature the scheduler would reuse the scores of an earlier cycle for up to
+// half a second (opportunistic batching), and a VIP deleted meanwhile would still count.
+package vipload
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/informers"
+	"k8s.io/client-go/tools/cache"
+	fwk "k8s.io/kube-scheduler/framework"
+	"k8s.io/utils/clock"
+)
+
+// Name of the plugin in the scheduler's configuration.
+const Name = "VIPLoad"
+
+// VIPLoad places placeholders.
+type VIPLoad struct {
+	ignoreExcludeLabel bool
+	nodes              *nodeStore
+	endpoints          endpointIndex
+	tally              *tally
+
+	stop    context.CancelFunc
+	running sync.WaitGroup // the VIPNode informer and the activator
+}
+
+var (
+	_ fwk.PreFilterPlugin   = (*VIPLoad)(nil)
+	_ fwk.FilterPlugin      = (*VIPLoad)(nil)
+	_ fwk.PreScorePlugin    = (*VIPLoad)(nil)
+	_ fwk.ScorePlugin       = (*VIPLoad)(nil)
+	_ fwk.ScoreExtensions   = (*VIPLoad)(nil)
+	_ fwk.EnqueueExtensions = (*VIPLoad)(nil)
+	_ io.Closer             = (*VIPLoad)(nil)
+)
+
+// New makes the plugin for a profile and waits until it knows all VIPNodes. It fails within a minute when they can't be
+// listed, at once when the cluster has no such resource.
+//
+// What it starts runs until Close, which the scheduler calls when it ends; the context ends it as well. (The framework has
+// no Run for plugins.)
+func New(ctx context.Context, args runtime.Object, handle fwk.Handle) (fwk.Plugin, error) {
+	typed, ok := args.(*VIPLoadArgs)
+	if !ok {
+		return nil, fmt.Errorf("making %s: want arguments of kind %s, got %T", Name, argsKind, args)
+	}
+	registerMetrics()
+
+	factory := handle.SharedInformerFactory()
+	podIndexer, err := indexed(factory.Core().V1().Pods().Informer(), pendingIndex, indexPending)
+	if err != nil {
+		return nil, fmt.Errorf("making %s: indexing pods: %w", Name, err)
+	}
+	sliceIndexer, err := indexed(factory.Discovery().V1().EndpointSlices().Informer(), serviceIndex, indexByService)
+	if err != nil {
+		return nil, fmt.Errorf("making %s: indexing EndpointSlices: %w", Name, err)
+	}
+	client, err := newVIPNodeClient(handle.KubeConfig())
+	if err != nil {
+		return nil, fmt.Errorf("making %s: making a client: %w", Name, err)
+	}
+
+	pl := &VIPLoad{
+		ignoreExcludeLabel: typed.IgnoreExcludeLabel,
+		nodes:              newNodeStore(),
+		endpoints:          sliceIndexer,
+		tally:              newTally(),
+	}
+	act := newActivator(handle, func() ([]*corev1.Pod, error) { return pendingIn(podIndexer) }, clock.RealClock{})
+	informer, registration, err := newVIPNodeInformer(client, pl.nodes, act.nodeChanged)
+	if err != nil {
+		return nil, fmt.Errorf("making %s: making the VIPNode informer: %w", Name, err)
+	}
+	if err := watchEndpoints(factory, act); err != nil {
+		return nil, fmt.Errorf("making %s: watching EndpointSlices: %w", Name, err)
+	}
+
+	syncCtx, cancel := context.WithTimeout(ctx, syncTimeout)
+	defer cancel()
+	if err := checkVIPNodes(syncCtx, client); err != nil {
+		return nil, err
+	}
+	runCtx, stop := context.WithCancel(ctx)
+	pl.stop = stop
+	pl.running.Go(func() { informer.RunWithContext(runCtx) })
+	pl.running.Go(func() { act.run(runCtx) })
+	select {
+	case <-registration.HasSyncedChecker().Done():
+		return pl, nil
+	case <-syncCtx.Done():
+		return nil, fmt.Errorf("waiting for the list of VIPNodes: %w", errors.Join(syncCtx.Err(), pl.Close()))
+	}
+}
+
+// Name returns the plugin's name.
+func (pl *VIPLoad) Name() string { return Name }
+
+// Close stops what New started and waits for it. It may be called twice.
+func (pl *VIPLoad) Close() error {
+	if pl.stop != nil {
+		pl.stop()
+	}
+	pl.running.Wait()
+	return nil
+}
+
+// indexed adds an index to an informer of the shared factory, unless another profile's plugin has done so.
+func indexed(informer cache.SharedIndexInformer, name string, index cache.IndexFunc) (cache.Indexer, error) {
+	if _, ok := informer.GetIndexer().GetIndexers()[name]; !ok {
+		if err := informer.AddIndexers(cache.Indexers{name: index}); err != nil {
+			return nil, err
+		}
+	}
+	return informer.GetIndexer(), nil
+}
+
+// watchEndpoints tells the activator about Services whose endpoints change. The factory, which runs the handler, is started
+// and ended by the scheduler.
+func watchEndpoints(factory informers.SharedInformerFactory, act *activator) error {
+	tell := func(obj any) {
+		if slice, ok := obj.(*discoveryv1.EndpointSlice); ok {
+			if service, ok := serviceOf(slice); ok {
+				act.endpointsChanged(service)
+			}
+		}
+	}
+	_, err := factory.Discovery().V1().EndpointSlices().Informer().AddEventHandler(cache.ResourceEventHandlerFuncs{
+		AddFunc:    tell,
+		UpdateFunc: func(_, obj any) { tell(obj) },
+		// An endpoint that goes makes no node fit, but where one family's last slice goes (see localNodes.serves).
+		DeleteFunc: tell,
+	})
+	return err
+}
