@@ -8,7 +8,6 @@ import (
 	"testing"
 	"time"
 
-	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/wait"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
@@ -101,8 +100,4 @@ func clientFor(t *testing.T, config *rest.Config) client.Client {
 func adminClient(t *testing.T) client.Client {
 	t.Helper()
 	return clientFor(t, cluster.admin)
-}
-
-func gvk(group, version, kind string) schema.GroupVersionKind {
-	return schema.GroupVersionKind{Group: group, Version: version, Kind: kind}
 }
