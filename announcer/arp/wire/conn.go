@@ -20,6 +20,8 @@ import (
 // was deleted or moved to another network namespace. Another Conn is needed.
 var ErrGone = errors.New("interface is gone")
 
+var errNotReading = errors.New("nobody reads from the interface")
+
 const (
 	// frameMax is more than any ARP or neighbour discovery frame that is of
 	// use here; longer ones are cut, and a parser refuses what is cut.
@@ -60,7 +62,7 @@ type Conn struct {
 // calling thread. The filter is a classic BPF program that follows the check
 // of the frame's direction; nil accepts everything of etherType.
 func Listen(ifi *net.Interface, etherType int, filter []bpf.Instruction) (*Conn, error) {
-	if len(ifi.HardwareAddr) != 6 || ifi.Flags&net.FlagLoopback != 0 {
+	if mac, ok := MACFrom(ifi.HardwareAddr); !ok || !mac.IsStation() {
 		return nil, fmt.Errorf("listening on %s: not an Ethernet interface", ifi.Name)
 	}
 	if len(filter) == 0 {
@@ -245,14 +247,14 @@ func (c *Conn) wait() (down bool, err error) {
 }
 
 // Sync hands over every frame that the kernel had received before the call. It
-// lets a verdict about silence be reached after the last word was read. It
-// does nothing if no Run is active.
+// lets a verdict about silence be reached after the last word was read. It is
+// an error if no Run is active, for then nobody hears.
 func (c *Conn) Sync() error {
 	var derr error
 	if err := c.raw.Control(func(fd uintptr) { _, derr = c.drain(fd) }); err != nil {
 		return fmt.Errorf("draining %s: %w", c.name, err)
 	}
-	if derr != nil && !transient(derr) {
+	if derr != nil {
 		return fmt.Errorf("draining %s: %w", c.name, derr)
 	}
 	return nil
@@ -263,7 +265,7 @@ func (c *Conn) drain(fd uintptr) (more bool, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.handle == nil {
-		return false, nil
+		return false, errNotReading
 	}
 	for range drainMax {
 		n, oobn, flags, _, err := unix.Recvmsg(int(fd), c.buf, c.oob, unix.MSG_DONTWAIT)
