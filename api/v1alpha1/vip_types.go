@@ -34,12 +34,14 @@ type VIP struct {
 // VIPSpec is the allocation's record. Only the controller writes it.
 type VIPSpec struct {
 	// Addresses of this VIP, at most one of each family, in the order of the Service's families.
-	// They never change during a VIP's life.
+	// They never change during a VIP's life: their order doesn't either, as the first one names the VIP.
 	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=2
 	// +kubebuilder:validation:items:MaxLength=39
+	// +kubebuilder:validation:items:XValidation:rule="isIP(self) && ip.isCanonical(self)",message="must be an address in canonical form (RFC 5952)"
 	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="addresses are immutable"
-	// +listType=set
+	// +kubebuilder:validation:XValidation:rule="self.size() < 2 || !self.all(a, isIP(a)) || ip(self[0]).family() != ip(self[1]).family()",message="two addresses must be of different families"
+	// +listType=atomic
 	Addresses []string `json:"addresses"`
 
 	// Pool is the VIPPool the addresses were taken from.

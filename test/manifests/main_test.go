@@ -61,6 +61,11 @@ func install(ctx context.Context, c *controlPlane) error {
 	if err != nil {
 		return err
 	}
+	// Pods aren't admitted before their namespace has its default service account, which a controller makes.
+	_, err = c.kubectl(ctx, "wait", "--for=create", "--timeout="+settleTimeout.String(), "-n", ns, "serviceaccount/default")
+	if err != nil {
+		return err
+	}
 	admin, err := client.New(c.admin, client.Options{Scheme: scheme()})
 	if err != nil {
 		return err
