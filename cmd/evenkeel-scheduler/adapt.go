@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/pflag"
 	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/apimachinery/pkg/version"
 	"k8s.io/client-go/discovery"
 	"k8s.io/klog/v2"
 
@@ -29,7 +30,7 @@ func adapt(ctx context.Context, flags *pflag.FlagSet, config *configuration) err
 	if err != nil {
 		return err
 	}
-	klog.FromContext(ctx).Info("Adapting to the control plane", "version", server, "emulatedVersion", plan.EmulatedVersion, "featureGates", plan.FeatureGates)
+	klog.FromContext(ctx).Info("Adapting to the control plane", "version", server.GitVersion, "major", server.Major, "minor", server.Minor, "emulatedVersion", plan.EmulatedVersion, "featureGates", plan.FeatureGates)
 	return applyPlan(flags, plan)
 }
 
@@ -56,25 +57,25 @@ func applyPlan(flags *pflag.FlagSet, plan skew.Flags) error {
 }
 
 // serverVersion asks the control plane for its version until it answers or the context ends.
-func serverVersion(ctx context.Context, config *configuration) (string, error) {
+func serverVersion(ctx context.Context, config *configuration) (version.Info, error) {
 	rest, err := config.rest()
 	if err != nil {
-		return "", fmt.Errorf("finding the API server: %w", err)
+		return version.Info{}, fmt.Errorf("finding the API server: %w", err)
 	}
 	rest.Timeout = versionTimeout
 	client, err := discovery.NewDiscoveryClientForConfig(rest)
 	if err != nil {
-		return "", fmt.Errorf("making a discovery client: %w", err)
+		return version.Info{}, fmt.Errorf("making a discovery client: %w", err)
 	}
-	var version string
+	var server version.Info
 	err = wait.PollUntilContextCancel(ctx, versionInterval, true, func(ctx context.Context) (bool, error) {
 		info, err := client.ServerVersionWithContext(ctx)
 		if err != nil {
 			klog.FromContext(ctx).Error(err, "The control plane doesn't tell its version, trying again", "host", rest.Host)
 			return false, nil
 		}
-		version = info.GitVersion
+		server = *info
 		return true, nil
 	})
-	return version, err
+	return server, err
 }

@@ -36,7 +36,7 @@ adapts itself to their release. /healthz, /readyz, /livez and /metrics are on --
 	cmd.PersistentPreRunE = func(cmd *cobra.Command, args []string) error {
 		if versionRequested(cmd.Flags()) {
 			cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-				_, err := fmt.Fprintln(cmd.OutOrStdout(), version())
+				_, err := fmt.Fprintln(cmd.OutOrStdout(), describeVersion())
 				return err
 			}
 			return nil

@@ -5,6 +5,8 @@ import (
 	"runtime/debug"
 
 	"github.com/spf13/pflag"
+
+	"evenkeel.io/evenkeel/api/version"
 )
 
 // versionRequested says whether --version was given. kube-scheduler's --version=vX, which makes it report another version
@@ -14,19 +16,16 @@ func versionRequested(flags *pflag.FlagSet) bool {
 	return value == "true" || value == "raw"
 }
 
-// version names this program's version and the Kubernetes that it is made of, as the Go toolchain recorded them.
-func version() string {
-	own, kubernetes, compiler := "(devel)", "(unknown)", ""
+// describeVersion names this program's version and the Kubernetes that it is made of.
+func describeVersion() string {
+	kubernetes, compiler := "(unknown)", "go"
 	if info, ok := debug.ReadBuildInfo(); ok {
 		compiler = info.GoVersion
-		if info.Main.Version != "" {
-			own = info.Main.Version
-		}
 		for _, module := range info.Deps {
 			if module.Path == "k8s.io/kubernetes" {
 				kubernetes = module.Version
 			}
 		}
 	}
-	return fmt.Sprintf("evenkeel-scheduler %s (Kubernetes %s, %s)", own, kubernetes, compiler)
+	return fmt.Sprintf("evenkeel-scheduler %s (Kubernetes %s, %s)", version.String(), kubernetes, compiler)
 }

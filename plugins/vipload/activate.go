@@ -15,9 +15,16 @@ import (
 	"evenkeel.io/evenkeel/api/placeholder"
 )
 
-// settle is how long changes are collected before pending placeholders are tried again: a rollout changes many
-// EndpointSlices at once, and a starting announcer fleet many VIPNodes. Short, as a VIP may wait for it.
-const settle = 20 * time.Millisecond
+// How long changes are collected before pending placeholders are tried again.
+const (
+	// settleEndpoints: a rollout changes many EndpointSlices at once. Short, as a VIP may wait for it.
+	settleEndpoints = 20 * time.Millisecond
+	// settleNodes: when announcers come up together, after an installation or a power failure, the first to report would
+	// get all the VIPs that wait. So their reports are waited for until there is none for a second, at most settleNodesMax.
+	// New placeholders are not held up.
+	settleNodes    = time.Second
+	settleNodesMax = 5 * time.Second
+)
 
 // pendingIndex finds the placeholders that wait for a node, without a walk over all pods of the cluster.
 const (
@@ -53,25 +60,39 @@ type activator struct {
 	queue   fwk.PodActivator
 	pending func() ([]*corev1.Pod, error)
 	clock   clock.Clock
-	wake    chan struct{} // holds one token: there is something to do
+	wake    chan struct{} // holds one token: there is something new
 
-	mu       sync.Mutex
-	nodes    bool // a VIPNode has changed: any placeholder may fit now
-	services map[types.NamespacedName]struct{}
+	mu sync.Mutex
+	changes
+}
+
+// changes are what has been collected.
+type changes struct {
+	firstNode, lastNode time.Time // of the changes of VIPNodes; zero: none. Any placeholder may fit afterwards.
+	firstService        time.Time
+	services            map[types.NamespacedName]struct{}
+}
+
+// due returns when the changes of either kind are to be acted on; false where there are none.
+func (c *changes) due() (nodes, services time.Time, anyNodes, anyServices bool) {
+	nodes = c.lastNode.Add(settleNodes)
+	if latest := c.firstNode.Add(settleNodesMax); latest.Before(nodes) {
+		nodes = latest
+	}
+	return nodes, c.firstService.Add(settleEndpoints), !c.firstNode.IsZero(), len(c.services) > 0
 }
 
 func newActivator(queue fwk.PodActivator, pending func() ([]*corev1.Pod, error), clock clock.Clock) *activator {
-	return &activator{
-		queue: queue, pending: pending, clock: clock,
-		wake:     make(chan struct{}, 1),
-		services: map[types.NamespacedName]struct{}{},
-	}
+	return &activator{queue: queue, pending: pending, clock: clock, wake: make(chan struct{}, 1)}
 }
 
 // nodeChanged says that a VIPNode has changed. It doesn't block.
 func (a *activator) nodeChanged() {
 	a.mu.Lock()
-	a.nodes = true
+	a.lastNode = a.clock.Now()
+	if a.firstNode.IsZero() {
+		a.firstNode = a.lastNode
+	}
 	a.mu.Unlock()
 	a.signal()
 }
@@ -79,6 +100,9 @@ func (a *activator) nodeChanged() {
 // endpointsChanged says that endpoints of a Service have changed. It doesn't block.
 func (a *activator) endpointsChanged(service types.NamespacedName) {
 	a.mu.Lock()
+	if a.services == nil {
+		a.firstService, a.services = a.clock.Now(), map[types.NamespacedName]struct{}{}
+	}
 	a.services[service] = struct{}{}
 	a.mu.Unlock()
 	a.signal()
@@ -94,42 +118,75 @@ func (a *activator) signal() {
 // run works until the context ends.
 func (a *activator) run(ctx context.Context) {
 	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-a.wake:
+		var due <-chan time.Time
+		var timer clock.Timer
+		if wait, ok := a.wait(); ok {
+			timer = a.clock.NewTimer(wait)
+			due = timer.C()
 		}
 		select {
 		case <-ctx.Done():
+		case <-a.wake: // the time may have moved
+		case <-due:
+		}
+		if timer != nil {
+			timer.Stop()
+		}
+		if ctx.Err() != nil {
 			return
-		case <-a.clock.After(settle):
 		}
 		a.flush(klog.FromContext(ctx))
 	}
 }
 
-// flush activates what the changes collected so far may help.
-func (a *activator) flush(logger klog.Logger) {
+// wait returns how long until something is due; false when nothing is collected.
+func (a *activator) wait() (time.Duration, bool) {
 	a.mu.Lock()
-	nodes, services := a.nodes, a.services
-	a.nodes, a.services = false, map[types.NamespacedName]struct{}{}
-	a.mu.Unlock()
+	defer a.mu.Unlock()
+	nodes, services, anyNodes, anyServices := a.due()
+	if !anyNodes || (anyServices && services.Before(nodes)) {
+		nodes = services
+	}
+	return nodes.Sub(a.clock.Now()), anyNodes || anyServices
+}
 
+// take removes the changes that are due and returns them.
+func (a *activator) take() (nodesChanged bool, changed map[types.NamespacedName]struct{}) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	now := a.clock.Now()
+	nodes, services, anyNodes, anyServices := a.due()
+	if anyNodes && !now.Before(nodes) {
+		nodesChanged = true
+		a.firstNode, a.lastNode = time.Time{}, time.Time{}
+	}
+	if anyServices && !now.Before(services) {
+		changed, a.services = a.services, nil
+	}
+	return nodesChanged, changed
+}
+
+// flush activates the placeholders that the changes which are due may help.
+func (a *activator) flush(logger klog.Logger) {
+	nodesChanged, services := a.take()
+	if !nodesChanged && len(services) == 0 {
+		return
+	}
 	pending, err := a.pending()
-	if err != nil { // the index is gone: a mistake in the code; the queue tries unschedulable pods again after 5 minutes
+	if err != nil { // the index is gone: a mistake in the code; the queue itself tries unschedulable pods again after 5 minutes
 		logger.Error(err, "Listing pending placeholders")
 		return
 	}
 	pods := map[string]*corev1.Pod{}
 	for _, pod := range pending {
-		if nodes || waitsFor(pod, services) {
+		if nodesChanged || waitsFor(pod, services) {
 			pods[klog.KObj(pod).String()] = pod
 		}
 	}
 	if len(pods) == 0 {
 		return
 	}
-	logger.V(2).Info("Trying pending placeholders again", "pods", len(pods), "nodesChanged", nodes, "services", len(services))
+	logger.V(2).Info("Trying pending placeholders again", "pods", len(pods), "nodesChanged", nodesChanged, "services", len(services))
 	activatedPods.Add(float64(len(pods)))
 	a.queue.Activate(logger, pods)
 }

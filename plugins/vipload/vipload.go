@@ -16,9 +16,12 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/informers"
+	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/cache"
 	fwk "k8s.io/kube-scheduler/framework"
 	"k8s.io/utils/clock"
+
+	"evenkeel.io/evenkeel/api/v1alpha1"
 )
 
 // Name of the plugin in the scheduler's configuration.
@@ -66,7 +69,7 @@ func New(ctx context.Context, args runtime.Object, handle fwk.Handle) (fwk.Plugi
 	if err != nil {
 		return nil, fmt.Errorf("making %s: indexing EndpointSlices: %w", Name, err)
 	}
-	client, err := newVIPNodeClient(handle.KubeConfig())
+	client, err := v1alpha1.NewRESTClient(rest.AddUserAgent(rest.CopyConfig(handle.KubeConfig()), "vipload"))
 	if err != nil {
 		return nil, fmt.Errorf("making %s: making a client: %w", Name, err)
 	}

@@ -9,8 +9,6 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
-	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/runtime/serializer"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/cache"
@@ -27,22 +25,6 @@ const (
 	// probeInterval between attempts while the API server doesn't answer.
 	probeInterval = time.Second
 )
-
-// newVIPNodeClient makes a client for Evenkeel's own objects out of the scheduler's configuration.
-func newVIPNodeClient(config *rest.Config) (*rest.RESTClient, error) {
-	scheme := runtime.NewScheme()
-	if err := v1alpha1.AddToScheme(scheme); err != nil {
-		return nil, err
-	}
-	config = rest.AddUserAgent(rest.CopyConfig(config), "vipload")
-	config.GroupVersion = &v1alpha1.GroupVersion
-	config.APIPath = "/apis"
-	config.NegotiatedSerializer = serializer.NewCodecFactory(scheme).WithoutConversion()
-	// The scheduler itself may speak protobuf, which custom resources don't.
-	config.ContentType = runtime.ContentTypeJSON
-	config.AcceptContentTypes = runtime.ContentTypeJSON
-	return rest.RESTClientFor(config)
-}
 
 // checkVIPNodes returns nil once VIPNodes can be listed. A cluster without the CRD, or without the right to read it, is an
 // error at once: an informer would try for ever and the scheduler would hang without a word.
