@@ -166,9 +166,12 @@ func asked(t *Table, claims *Claims, r Request) (Allocation, error) {
 
 // why ends the sentence that begins with the address.
 func (c Claim) why() string {
+	if c.Note != "" {
+		return c.Note
+	}
 	switch c.Kind {
 	case KindVIP:
-		return "is taken: " + c.Name
+		return "is taken by VIP " + c.Name
 	case KindPod:
 		return "is taken by the placeholder pod " + c.Name
 	case KindNode:

@@ -36,6 +36,8 @@ type Claim struct {
 	Addresses []netip.Addr
 	// Token lets requests that carry it have the addresses all the same. Empty: nobody.
 	Token string
+	// Note ends the sentence of a refusal that begins with the address. Empty: a sentence made of the kind and the name.
+	Note string
 	// Until is when the claim ends by itself. Zero: when it is withdrawn.
 	Until time.Time
 }
@@ -46,13 +48,17 @@ type Claims struct {
 	byAddr   map[netip.Addr][]Holder // sorted by kind and name
 }
 
-// Set puts a claim in the place of the holder's earlier one, and reports whether this set an address free.
-func (c *Claims) Set(claim Claim) (freed bool) {
-	old, had := c.byHolder[claim.Holder]
-	if had && slices.Equal(old.Addresses, claim.Addresses) && old.Token == claim.Token && old.Until.Equal(claim.Until) {
-		return false
+// Set puts a claim in the place of the holder's earlier one. It reports whether that changed anything, and whether it set an
+// address free.
+func (c *Claims) Set(claim Claim) (changed, freed bool) {
+	if old, had := c.byHolder[claim.Holder]; had {
+		same := slices.Equal(old.Addresses, claim.Addresses) && old.Token == claim.Token && old.Until.Equal(claim.Until)
+		if same && old.Note == claim.Note {
+			return false, false
+		}
+		freed = !same
+		c.Withdraw(claim.Holder)
 	}
-	freed = c.Withdraw(claim.Holder)
 	if c.byHolder == nil {
 		c.byHolder, c.byAddr = map[Holder]Claim{}, map[netip.Addr][]Holder{}
 	}
@@ -65,7 +71,7 @@ func (c *Claims) Set(claim Claim) (freed bool) {
 			c.byAddr[addr] = slices.Insert(holders, i, claim.Holder)
 		}
 	}
-	return freed
+	return true, freed
 }
 
 // Withdraw ends a holder's claim and reports whether there was one.
