@@ -75,8 +75,8 @@ func (m *Machine) Verdict(probe uint64, owner MAC, now time.Time) []Effect {
 	return []Effect{{Do: CancelProbe}}
 }
 
-// BindDone tells what the kernel answered to Bind. With missing, the address waits for the NIC's own and follows by itself.
-func (m *Machine) BindDone(err error, missing bool, now time.Time) []Effect {
+// BindDone tells what the kernel answered to Bind.
+func (m *Machine) BindDone(err error, now time.Time) []Effect {
 	if m.state != Binding {
 		return nil
 	}
@@ -84,12 +84,9 @@ func (m *Machine) BindDone(err error, missing bool, now time.Time) []Effect {
 		m.backOff(ReasonBindFailed, err.Error(), now)
 		return []Effect{{Do: CancelProbe}}
 	}
-	m.state, m.missing, m.retries, m.lost = Held, missing, 0, false
+	m.state, m.missing, m.retries, m.lost = Held, false, 0, false
 	m.contested, m.contestedAt = MAC{}, time.Time{}
 	m.lateUntil = now.Add(m.config.LateWindow)
-	if missing {
-		return nil
-	}
 	return []Effect{{Do: Announce, NIC: m.nic}}
 }
 
@@ -140,7 +137,7 @@ func (m *Machine) Heard(from MAC, now time.Time) []Effect {
 
 // LateAnswer tells that somebody answered our probe after its verdict. Within the late window we withdraw.
 func (m *Machine) LateAnswer(from MAC, now time.Time) []Effect {
-	if m.state != Held || m.lateUntil.IsZero() || now.After(m.lateUntil) {
+	if m.state != Binding && (m.state != Held || m.lateUntil.IsZero() || now.After(m.lateUntil)) {
 		return nil
 	}
 	effects := m.letGo()

@@ -4,18 +4,14 @@
 package place
 
 import (
-	"fmt"
 	"net/netip"
 	"time"
+
+	"evenkeel.io/evenkeel/announcer/arp/wire"
 )
 
 // MAC is an Ethernet address.
-type MAC [6]byte
-
-// String formats the address in lower case with colons.
-func (m MAC) String() string {
-	return fmt.Sprintf("%02x:%02x:%02x:%02x:%02x:%02x", m[0], m[1], m[2], m[3], m[4], m[5])
-}
+type MAC = wire.MAC
 
 // Config holds the times that decisions depend on. The zero value is not useful; start from DefaultConfig.
 type Config struct {

@@ -37,7 +37,7 @@ func held(t *testing.T) *Machine {
 	m := New(vip, DefaultConfig(), chooseEth0)
 	m.SetWish(wanted(), at(0))
 	m.Verdict(1, MAC{}, at(20*time.Millisecond))
-	m.BindDone(nil, false, at(21*time.Millisecond))
+	m.BindDone(nil, at(21*time.Millisecond))
 	if m.State() != Held {
 		t.Fatalf("state = %v, want Held", m.State())
 	}
@@ -66,7 +66,7 @@ func TestStories(t *testing.T) {
 			m.SetWish(wanted(), at(0))
 			return m
 		}, func(m *Machine) []Effect {
-			return append(m.Verdict(1, MAC{}, at(1)), m.BindDone(nil, false, at(1))...)
+			return append(m.Verdict(1, MAC{}, at(1)), m.BindDone(nil, at(1))...)
 		}, []Action{Bind, Announce}, Held},
 		{"a verdict of an older probe is ignored", func(*testing.T) *Machine {
 			m := New(vip, DefaultConfig(), chooseEth0)
@@ -88,7 +88,7 @@ func TestStories(t *testing.T) {
 			m := New(vip, DefaultConfig(), chooseEth0)
 			m.SetWish(wanted(), at(0))
 			m.Verdict(1, MAC{}, at(0))
-			m.BindDone(errors.New("no buffer space"), false, at(0))
+			m.BindDone(errors.New("no buffer space"), at(0))
 			return m
 		}, func(m *Machine) []Effect { return m.Tick(at(time.Second)) }, []Action{Probe}, Probing},
 		{"release unbinds at once and silences first", held,
@@ -135,12 +135,17 @@ func TestStories(t *testing.T) {
 			m.Heard(stranger, at(21*time.Second))
 			return m
 		}, func(m *Machine) []Effect { return m.Tick(at(29 * time.Second)) }, nil, Held},
-		{"a claim isn't defended when the placeholder turns out to have gone", func(t *testing.T) *Machine {
+		{"a successor's claim that overtakes the news from the API ends the hold at that news", func(t *testing.T) *Machine {
 			m := held(t)
 			m.Heard(peer, at(20*time.Second))
-			m.SetWish(nil, at(20100*time.Millisecond))
 			return m
-		}, func(m *Machine) []Effect { return m.Tick(at(21 * time.Second)) }, nil, Lingering},
+		}, func(m *Machine) []Effect { return m.SetWish(nil, at(20100*time.Millisecond)) }, []Action{Silence, CancelProbe, Unbind}, Idle},
+		{"an answer between verdict and bind withdraws", func(*testing.T) *Machine {
+			m := New(vip, DefaultConfig(), chooseEth0)
+			m.SetWish(wanted(), at(0))
+			m.Verdict(1, MAC{}, at(1))
+			return m
+		}, func(m *Machine) []Effect { return m.LateAnswer(stranger, at(2)) }, []Action{Silence, CancelProbe, Unbind}, Waiting},
 		{"a lost lease silences and probes anew", held,
 			func(m *Machine) []Effect { return m.Lost(at(time.Minute)) }, []Action{Silence, CancelProbe, Probe}, Probing},
 		{"a peer that answers after a lost lease keeps the VIP", func(t *testing.T) *Machine {
@@ -192,7 +197,7 @@ func TestAfterALostLeasePeersAnswersCount(t *testing.T) {
 		t.Error("the first probe should ignore the previous owner, who answers until it hears our claim")
 	}
 	m.Verdict(1, MAC{}, at(0))
-	m.BindDone(nil, false, at(0))
+	m.BindDone(nil, at(0))
 	effects := m.Lost(at(time.Minute))
 	if probe := effects[len(effects)-1]; len(probe.Ignore) != 0 {
 		t.Errorf("the probe after a lost lease ignores %v, want nobody", probe.Ignore)
@@ -209,7 +214,7 @@ func (w *world) apply(t *rapid.T, m *Machine, effects []Effect, now time.Time) {
 		switch e := effects[i]; e.Do {
 		case Bind:
 			w.bound = true
-			effects = append(effects, m.BindDone(nil, false, now)...)
+			effects = append(effects, m.BindDone(nil, now)...)
 		case Unbind:
 			if w.announcing {
 				t.Fatal("unbound while announcements are still to come")

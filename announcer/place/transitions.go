@@ -30,6 +30,9 @@ func (m *Machine) linger(now time.Time) []Effect {
 	case Lingering:
 		return nil
 	case Held:
+		if !m.contestedAt.IsZero() && now.Sub(m.contestedAt) < m.config.DefendInterval {
+			return m.letGo() // the successor's claim came before the news that we are to go
+		}
 		m.state = Lingering
 		m.lingerUntil = now.Add(m.config.Linger)
 		m.defendAt = time.Time{}

@@ -1,0 +1,198 @@
+// Package agent makes a node's addresses what its placeholders ask for. One loop owns all decisions (package place makes
+// them); kernel, wire and API are edges that send it what happened.
+package agent
+
+import (
+	"context"
+	"net/netip"
+	"sync/atomic"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/klog/v2"
+	"k8s.io/utils/clock"
+
+	"evenkeel.io/evenkeel/announcer/address"
+	"evenkeel.io/evenkeel/announcer/nic"
+	"evenkeel.io/evenkeel/announcer/place"
+	"evenkeel.io/evenkeel/announcer/protect"
+	"evenkeel.io/evenkeel/announcer/report"
+	"evenkeel.io/evenkeel/announcer/state"
+	"evenkeel.io/evenkeel/api/placeholder"
+)
+
+// Binder puts addresses on NICs; address.Binder is one.
+type Binder interface {
+	Bind(ctx context.Context, binding address.Binding) error
+	Unbind(ctx context.Context, addrs ...netip.Addr) error
+	Leftovers(ctx context.Context) ([]address.Leftover, error)
+	RemoveLeftover(ctx context.Context, leftover address.Leftover) error
+}
+
+// Wire speaks and listens on the segments behind the NICs; wires.Set is one. Nothing of it blocks.
+type Wire interface {
+	// SetNICs tells which NICs there are.
+	SetNICs(ctx context.Context, nics []nic.NIC)
+	// Probe asks who has addr; verdict is called once, with the zero MAC when nobody has it, unless Cancel comes first.
+	// late is called for answers that come after the verdict, until Cancel.
+	Probe(ctx context.Context, nicName string, addr netip.Addr, ignore map[place.MAC]bool, verdict, late func(place.MAC))
+	Cancel(addr netip.Addr)
+	Announce(nicName string, addr netip.Addr)
+	Defend(addr netip.Addr)
+	// Silence returns when no frame of addr can be sent any more.
+	Silence(addr netip.Addr)
+}
+
+// Guard closes what isn't the Services' own on the VIPs; guard.Guard is one.
+type Guard interface {
+	// Set asks for the complete set; done is called when it is in force, or can't be.
+	Set(entries []protect.Entry, done func())
+}
+
+// Store keeps what must survive a restart; state.File is one.
+type Store interface {
+	Save(state.State) error
+}
+
+// PodReporter writes conditions of placeholders; report.Pods is one.
+type PodReporter interface {
+	Observe(pod *corev1.Pod)
+	Set(uid types.UID, want report.Condition, delay time.Duration)
+	Forget(uid types.UID)
+}
+
+// Options of an Agent. All fields but Place are required.
+type Options struct {
+	Binder  Binder
+	Wire    Wire
+	Guard   Guard
+	Store   Store
+	Pods    PodReporter
+	Metrics *Metrics
+	Clock   clock.Clock
+	// Place holds the times of decisions; see place.DefaultConfig.
+	Place place.Config
+	// HostServed: Services reach local listeners without DNAT (kube-proxy in IPVS mode).
+	HostServed func() bool
+}
+
+// Agent owns the places of one node. Its exported methods are safe for concurrent use.
+type Agent struct {
+	opts  Options
+	inbox *inbox
+	beat  atomic.Int64 // Unix nanoseconds of the loop's last turn
+
+	// All below is the loop's.
+	desired desired
+	synced  bool
+	nics    []nic.NIC
+	places  map[netip.Addr]*placeState
+	guarded map[netip.Addr]protect.Entry // what the guard was last asked for
+	ready   map[netip.Addr]protect.Entry // what it has in force
+	dirty   bool                         // what is held changed since the state was saved
+}
+
+// placeState is a place's machine with what the edges need to know of it.
+type placeState struct {
+	*place.Machine
+	// bindLater: the machine asked to bind, the guard isn't in force yet.
+	bindLater bool
+	// owner is the placeholder that the address is held for, also when it is gone.
+	owner placeholder.Placeholder
+	since time.Time
+}
+
+// New returns an agent; Run makes it work.
+func New(opts Options) *Agent {
+	return &Agent{
+		opts: opts, inbox: newInbox(),
+		desired: desired{pods: map[types.UID]view{}},
+		places:  map[netip.Addr]*placeState{},
+		guarded: map[netip.Addr]protect.Entry{},
+		ready:   map[netip.Addr]protect.Entry{},
+	}
+}
+
+// Run decides until ctx ends. It leaves every address as it is: who stops the process says what becomes of them.
+func (a *Agent) Run(ctx context.Context) error {
+	// The loop must turn for health checks, even when nothing happens.
+	const pulse = time.Second
+	timer := a.opts.Clock.NewTimer(pulse)
+	defer timer.Stop()
+	for {
+		now := a.opts.Clock.Now()
+		a.beat.Store(now.UnixNano())
+		next := now.Add(pulse)
+		for _, addr := range a.dueAt(now) {
+			a.carryOut(ctx, addr, a.places[addr].Tick(now))
+		}
+		for _, p := range a.places {
+			if deadline := p.Deadline(); !deadline.IsZero() && deadline.Before(next) {
+				next = deadline
+			}
+		}
+		a.save(ctx)
+		timer.Reset(max(next.Sub(a.opts.Clock.Now()), 0))
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-a.inbox.ready:
+			for _, item := range a.inbox.take() {
+				item()
+			}
+		case <-timer.C():
+		}
+	}
+}
+
+// Alive says how long ago the loop turned last.
+func (a *Agent) Alive() time.Duration {
+	return a.opts.Clock.Since(time.Unix(0, a.beat.Load()))
+}
+
+func (a *Agent) dueAt(now time.Time) []netip.Addr {
+	var due []netip.Addr
+	for addr, p := range a.places {
+		if deadline := p.Deadline(); !deadline.IsZero() && !now.Before(deadline) {
+			due = append(due, addr)
+		}
+	}
+	return due
+}
+
+// place returns the state of an address, making it when it is new.
+func (a *Agent) place(addr netip.Addr) *placeState {
+	p, ok := a.places[addr]
+	if !ok {
+		p = &placeState{Machine: place.New(addr, a.opts.Place, a.choose)}
+		a.places[addr] = p
+	}
+	return p
+}
+
+// choose picks the NIC for an address.
+func (a *Agent) choose(addr netip.Addr, interfaces []string) (place.NIC, error) {
+	found, reason := nic.ForVIP(a.nics, addr, interfaces)
+	if reason != "" {
+		return place.NIC{}, noInterface(addr, interfaces, reason)
+	}
+	return place.NIC{Name: found.Name, RequireOwn: len(interfaces) == 0}, nil
+}
+
+func (a *Agent) nicIndex(name string) (int, bool) {
+	for _, n := range a.nics {
+		if n.Name == name {
+			return n.Index, true
+		}
+	}
+	return 0, false
+}
+
+func (a *Agent) logger(ctx context.Context, addr netip.Addr) klog.Logger {
+	logger := klog.FromContext(ctx).WithValues("vip", addr)
+	if p, ok := a.places[addr]; ok && p.owner.Pod.Name != "" {
+		logger = logger.WithValues("pod", p.owner.Pod)
+	}
+	return logger
+}

@@ -1,0 +1,66 @@
+package agent
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+
+	"net/netip"
+
+	"evenkeel.io/evenkeel/announcer/announce"
+	"evenkeel.io/evenkeel/announcer/place"
+)
+
+// Metrics of an agent. None has a label per VIP, so their number doesn't grow with VIPs.
+type Metrics struct {
+	held      prometheus.Gauge
+	Conflicts prometheus.Counter
+	Defences  prometheus.Counter
+	Restores  prometheus.Counter
+	Losses    *prometheus.CounterVec
+}
+
+// NewMetrics registers an agent's metrics.
+func NewMetrics(registry prometheus.Registerer) *Metrics {
+	m := &Metrics{
+		held:      prometheus.NewGauge(prometheus.GaugeOpts{Name: "evenkeel_announcer_held_addresses", Help: "Addresses that this node has bound and announces."}),
+		Conflicts: prometheus.NewCounter(prometheus.CounterOpts{Name: "evenkeel_announcer_conflicts_total", Help: "Frames and probe answers by which another machine claimed an address of ours."}),
+		Defences:  prometheus.NewCounter(prometheus.CounterOpts{Name: "evenkeel_announcer_defences_total", Help: "Announcements sent to defend an address against another machine (RFC 5227)."}),
+		Restores:  prometheus.NewCounter(prometheus.CounterOpts{Name: "evenkeel_announcer_restores_total", Help: "Addresses put back after something else on the node had deleted them."}),
+		Losses:    prometheus.NewCounterVec(prometheus.CounterOpts{Name: "evenkeel_announcer_losses_total", Help: "Addresses lost because their lease ran out or their interface went, by reason."}, []string{"reason"}),
+	}
+	registry.MustRegister(m.held, m.Conflicts, m.Defences, m.Restores, m.Losses)
+	return m
+}
+
+func (m *Metrics) setHeld(places map[netip.Addr]*placeState) {
+	held := 0
+	for _, p := range places {
+		if p.State() == place.Held {
+			held++
+		}
+	}
+	m.held.Set(float64(held))
+}
+
+// AnnouncementMetrics count what is sent.
+type AnnouncementMetrics struct {
+	frames *prometheus.CounterVec
+}
+
+// NewAnnouncementMetrics registers the metrics of announcements.
+func NewAnnouncementMetrics(registry prometheus.Registerer) *AnnouncementMetrics {
+	m := &AnnouncementMetrics{frames: prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "evenkeel_announcer_announcement_frames_total",
+		Help: "Gratuitous ARP and unsolicited neighbour advertisement frames, by result.",
+	}, []string{"result"})}
+	registry.MustRegister(m.frames)
+	return m
+}
+
+// Observe counts one announcement.
+func (m *AnnouncementMetrics) Observe(result announce.Result) {
+	outcome := "sent"
+	if result.Err != nil {
+		outcome = "failed"
+	}
+	m.frames.WithLabelValues(outcome).Add(float64(max(result.Frames, 1)))
+}

@@ -1,0 +1,145 @@
+package agent
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/klog/v2"
+
+	"evenkeel.io/evenkeel/announcer/address"
+	"evenkeel.io/evenkeel/announcer/place"
+	"evenkeel.io/evenkeel/announcer/state"
+	"evenkeel.io/evenkeel/api/placeholder"
+)
+
+// Adopted is an address that an earlier process left bound and the binder renews again.
+type Adopted struct {
+	Binding   address.Binding
+	Interface string
+	// Saved is what the state file knew of it; the zero value where it knew nothing.
+	Saved state.VIP
+}
+
+// Plan matches what is bound with what the state file says. Addresses that carry our marker are ours in any case; those that
+// only look like it are ours when the file names them.
+func Plan(leftovers []address.Leftover, saved state.State) []Adopted {
+	byAddr := map[netip.Addr]state.VIP{}
+	for _, vip := range saved.VIPs {
+		for _, a := range vip.Addresses {
+			byAddr[a.Addr] = vip
+		}
+	}
+	var plan []Adopted
+	for _, left := range leftovers {
+		vip, known := byAddr[left.Addr]
+		if !left.Marked && !known {
+			continue
+		}
+		requireOwn := true
+		for _, a := range vip.Addresses {
+			if a.Addr == left.Addr {
+				requireOwn = a.RequireOwn
+			}
+		}
+		plan = append(plan, Adopted{
+			Binding:   address.Binding{Addr: left.Addr, Interface: left.Interface, RequireOwn: requireOwn},
+			Interface: left.Name,
+			Saved:     vip,
+		})
+	}
+	return plan
+}
+
+// Adopt takes over addresses before Run.
+func (a *Agent) Adopt(ctx context.Context, adopted []Adopted) {
+	for _, one := range adopted {
+		p := a.place(one.Binding.Addr)
+		p.Adopt(place.NIC{Name: one.Interface, RequireOwn: one.Binding.RequireOwn})
+		p.since, p.owner = one.Saved.HeldSince, ownerOf(one.Saved)
+	}
+	a.setGuard(ctx)
+}
+
+func ownerOf(vip state.VIP) placeholder.Placeholder {
+	owner := placeholder.Placeholder{
+		Pod: types.NamespacedName{Namespace: vip.Pod.Namespace, Name: vip.Pod.Name},
+		UID: types.UID(vip.Pod.UID), VIP: vip.Name, Role: placeholder.Active, Term: vip.Term,
+	}
+	if !vip.Local { // host-served or not is all that its Service is asked for before the API's list is there
+		owner.Service = types.NamespacedName{Namespace: "unknown", Name: "unknown"}
+	}
+	for _, a := range vip.Addresses {
+		owner.Addresses = append(owner.Addresses, a.Addr)
+	}
+	for _, port := range vip.Ports {
+		owner.Ports = append(owner.Ports, placeholder.Port{Protocol: port.Protocol, Port: port.Port})
+	}
+	if peers, err := placeholder.ParsePeers(vip.Peers); err == nil {
+		owner.Peers = peers
+	}
+	return owner
+}
+
+// save writes what must survive a restart, when it has changed.
+func (a *Agent) save(ctx context.Context) {
+	if !a.dirty {
+		return
+	}
+	if err := a.opts.Store.Save(a.snapshot()); err != nil {
+		// The addresses' own marker still lets the next process adopt them.
+		klog.FromContext(ctx).Error(err, "Saving the state failed")
+	}
+	a.dirty = false
+}
+
+func (a *Agent) snapshot() state.State {
+	vips := map[types.UID]*state.VIP{}
+	for addr, p := range a.places {
+		if !p.Bound() {
+			continue
+		}
+		vip, ok := vips[p.owner.UID]
+		if !ok {
+			vip = &state.VIP{
+				Name: p.owner.VIP, Role: string(placeholder.Active), Term: p.owner.Term, HeldSince: p.since,
+				Peers: placeholder.FormatPeers(p.owner.Peers), Local: p.owner.Service.Name == "",
+				Pod: state.Pod{Namespace: p.owner.Pod.Namespace, Name: p.owner.Pod.Name, UID: string(p.owner.UID)},
+			}
+			for _, port := range p.owner.Ports {
+				vip.Ports = append(vip.Ports, state.Port{Protocol: port.Protocol, Port: port.Port})
+			}
+			vips[p.owner.UID] = vip
+		}
+		vip.Addresses = append(vip.Addresses, state.Address{Addr: addr, Interface: p.NIC().Name, RequireOwn: p.NIC().RequireOwn})
+	}
+	var saved state.State
+	for _, vip := range vips {
+		slices.SortFunc(vip.Addresses, func(x, y state.Address) int { return x.Addr.Compare(y.Addr) })
+		saved.VIPs = append(saved.VIPs, *vip)
+	}
+	slices.SortFunc(saved.VIPs, func(x, y state.VIP) int { return x.Addresses[0].Addr.Compare(y.Addresses[0].Addr) })
+	return saved
+}
+
+// removeLeftovers removes addresses with our marker that nobody wants: it is called once the API's list is complete.
+func (a *Agent) removeLeftovers(ctx context.Context) {
+	logger := klog.FromContext(ctx)
+	leftovers, err := a.opts.Binder.Leftovers(ctx)
+	if err != nil {
+		logger.Error(err, "Looking for addresses left behind failed, their lifetimes end them")
+		return
+	}
+	for _, left := range leftovers {
+		if _, wanted := a.places[left.Addr]; wanted || !left.Marked {
+			continue
+		}
+		if err := a.opts.Binder.RemoveLeftover(ctx, left); err != nil {
+			logger.Error(fmt.Errorf("removing %s from %s: %w", left.Addr, left.Name, err), "Removing an address left behind failed, its lifetime ends it")
+			continue
+		}
+		logger.Info("Removed an address that an earlier process had left behind", "vip", left.Addr, "interface", left.Name)
+	}
+}

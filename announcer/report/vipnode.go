@@ -1,0 +1,133 @@
+package report
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/wait"
+	corev1client "k8s.io/client-go/kubernetes/typed/core/v1"
+	"k8s.io/client-go/rest"
+	"k8s.io/klog/v2"
+
+	"evenkeel.io/evenkeel/api/v1alpha1"
+)
+
+// refreshVIPNode is how often an unchanged VIPNode is read, so that one which somebody deleted or changed is put right:
+// one request a node and minute.
+const refreshVIPNode = time.Minute
+
+// VIPNode keeps this node's VIPNode as it should be. Its methods are safe for concurrent use.
+type VIPNode struct {
+	name   string
+	client rest.Interface
+	nodes  corev1client.NodesGetter
+
+	mu      sync.Mutex
+	want    v1alpha1.VIPNodeStatus
+	changed chan struct{}
+}
+
+// NewVIPNode returns a writer for the VIPNode of that name; client speaks evenkeel.io/v1alpha1. Run does the work.
+func NewVIPNode(name string, client rest.Interface, nodes corev1client.NodesGetter) *VIPNode {
+	return &VIPNode{name: name, client: client, nodes: nodes, changed: make(chan struct{}, 1)}
+}
+
+// Update changes what the status should say. mutate must not keep what it is given.
+func (v *VIPNode) Update(mutate func(*v1alpha1.VIPNodeStatus)) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	next := v.want.DeepCopy()
+	mutate(next)
+	if equality.Semantic.DeepEqual(v.want, *next) {
+		return
+	}
+	v.want = *next
+	select {
+	case v.changed <- struct{}{}:
+	default:
+	}
+}
+
+// Run writes until ctx ends.
+func (v *VIPNode) Run(ctx context.Context) error {
+	logger := klog.FromContext(ctx)
+	backoff := func() wait.Backoff {
+		return wait.Backoff{Duration: 100 * time.Millisecond, Factor: 2, Jitter: 0.2, Steps: 7, Cap: 5 * time.Second}
+	}
+	retry := backoff()
+	for {
+		pause := refreshVIPNode
+		if err := v.write(ctx); err != nil && ctx.Err() == nil {
+			logger.V(1).Info("Writing the VIPNode will be tried again", "node", v.name, "err", err)
+			pause = retry.Step()
+		} else {
+			retry = backoff()
+		}
+		timer := time.NewTimer(wait.Jitter(pause, 0.1))
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return nil
+		case <-v.changed:
+			timer.Stop()
+		case <-timer.C:
+		}
+	}
+}
+
+func (v *VIPNode) write(ctx context.Context) error {
+	v.mu.Lock()
+	want := *v.want.DeepCopy()
+	v.mu.Unlock()
+
+	current := &v1alpha1.VIPNode{}
+	err := v.client.Get().Resource("vipnodes").Name(v.name).Do(ctx).Into(current)
+	if apierrors.IsNotFound(err) {
+		current, err = v.create(ctx)
+	}
+	if err != nil {
+		return fmt.Errorf("reading VIPNode %s: %w", v.name, err)
+	}
+	// Transition times belong to what is stored, not to what is wanted.
+	conditions := current.DeepCopy().Status.Conditions
+	for _, condition := range want.Conditions {
+		condition.LastTransitionTime = metav1.Time{}
+		meta.SetStatusCondition(&conditions, condition)
+	}
+	want.Conditions = conditions
+	if equality.Semantic.DeepEqual(current.Status, want) {
+		return nil
+	}
+	current.Status = want
+	err = v.client.Put().Resource("vipnodes").Name(v.name).SubResource("status").Body(current).Do(ctx).Error()
+	if err != nil {
+		return fmt.Errorf("writing the status of VIPNode %s: %w", v.name, err)
+	}
+	return nil
+}
+
+// create makes the VIPNode as the Node's own, so that it goes when the Node does.
+func (v *VIPNode) create(ctx context.Context) (*v1alpha1.VIPNode, error) {
+	node, err := v.nodes.Nodes().Get(ctx, v.name, metav1.GetOptions{})
+	if err != nil {
+		return nil, fmt.Errorf("reading Node %s, which is to own it: %w", v.name, err)
+	}
+	vipNode := &v1alpha1.VIPNode{
+		TypeMeta: metav1.TypeMeta{APIVersion: v1alpha1.GroupVersion.String(), Kind: "VIPNode"},
+		ObjectMeta: metav1.ObjectMeta{
+			Name:            v.name,
+			OwnerReferences: []metav1.OwnerReference{{APIVersion: "v1", Kind: "Node", Name: node.Name, UID: node.UID}},
+		},
+	}
+	created := &v1alpha1.VIPNode{}
+	if err := v.client.Post().Resource("vipnodes").Body(vipNode).Do(ctx).Into(created); err != nil {
+		return nil, fmt.Errorf("creating: %w", err)
+	}
+	return created, nil
+}

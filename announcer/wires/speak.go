@@ -1,0 +1,149 @@
+package wires
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"time"
+
+	"k8s.io/klog/v2"
+
+	"evenkeel.io/evenkeel/announcer/nic"
+	"evenkeel.io/evenkeel/announcer/probe"
+)
+
+// controls is how many unused addresses are asked for beside the VIP, to tell a proxy from an owner.
+const controls = 2
+
+// probeAgain is the wait after a probe that came to no verdict because the link was down.
+const probeAgain = 250 * time.Millisecond
+
+// Probe asks the NIC's segment who has addr. verdict is called once with who answered, the zero MAC when nobody did, unless
+// Cancel comes first; late is called for an owner that answers after that, within the timing's late window. Answers from our
+// own NICs and from ignore don't count. A probe of the same address that is under way is cancelled.
+func (s *Set) Probe(ctx context.Context, nicName string, addr netip.Addr, ignore map[probe.MAC]bool, verdict, late func(probe.MAC)) {
+	ctx, cancel := context.WithCancel(ctx)
+	s.mu.Lock()
+	if previous, ok := s.probes[addr]; ok {
+		previous()
+	}
+	s.probes[addr] = cancel
+	if s.closed {
+		cancel()
+	}
+	s.running.Add(1)
+	s.mu.Unlock()
+	go func() {
+		defer s.running.Done()
+		defer cancel()
+		for ctx.Err() == nil {
+			err := s.probeOnce(ctx, nicName, addr, ignore, verdict, late)
+			if err == nil || ctx.Err() != nil {
+				return
+			}
+			klog.FromContext(ctx).V(1).Info("A probe came to no verdict and is tried again", "vip", addr, "interface", nicName, "err", err)
+			select {
+			case <-ctx.Done():
+			case <-time.After(probeAgain):
+			}
+		}
+	}()
+}
+
+func (s *Set) probeOnce(ctx context.Context, nicName string, addr netip.Addr, ignore map[probe.MAC]bool, verdict, late func(probe.MAC)) error {
+	s.mu.Lock()
+	seg, ok := s.segments[nicName]
+	request := probe.Request{Addr: addr}
+	if ok {
+		own := map[probe.MAC]bool{}
+		for _, n := range s.nics {
+			if mac, isMAC := probe.MACFrom(n.MAC); isMAC {
+				own[mac] = true
+			}
+		}
+		request.Ignore = func(mac probe.MAC) bool { return own[mac] || ignore[mac] }
+		request.Controls = s.controls(seg.nic, addr)
+	}
+	s.mu.Unlock()
+	if !ok {
+		return errors.New("the interface is not open")
+	}
+	session, err := seg.side(addr).prober.Open(request)
+	if err != nil {
+		return err
+	}
+	defer session.Close()
+	first, err := session.Probe(ctx)
+	if err != nil {
+		return err
+	}
+	if first.Proxy != (probe.MAC{}) {
+		klog.FromContext(ctx).Info("A machine answers for unused addresses too: a proxy, not an owner", "vip", addr, "interface", nicName, "mac", first.Proxy)
+	}
+	if !first.Free {
+		verdict(first.MAC)
+		return nil
+	}
+	verdict(probe.MAC{})
+	if second, err := session.Late(ctx); err == nil && !second.Free {
+		late(second.MAC)
+	}
+	return nil
+}
+
+// controls picks addresses of the VIP's subnet that nobody should have.
+func (s *Set) controls(n nic.NIC, addr netip.Addr) []netip.Addr {
+	used := func(candidate netip.Addr) bool {
+		if _, ok := s.announced[candidate]; ok {
+			return true
+		}
+		for _, own := range s.nics {
+			for _, prefix := range own.Addresses {
+				if prefix.Addr() == candidate {
+					return true
+				}
+			}
+		}
+		return false
+	}
+	for _, prefix := range n.Addresses {
+		if prefix.Contains(addr) {
+			return probe.Controls(prefix, addr, controls, used)
+		}
+	}
+	return nil
+}
+
+// Cancel forgets a probe of addr and its watch for late answers.
+func (s *Set) Cancel(addr netip.Addr) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if cancel, ok := s.probes[addr]; ok {
+		cancel()
+		delete(s.probes, addr)
+	}
+}
+
+// Announce claims addr on the NIC's segment, now, repeatedly within the first seconds, and refreshed from then on.
+func (s *Set) Announce(nicName string, addr netip.Addr) {
+	s.mu.Lock()
+	seg, ok := s.segments[nicName]
+	s.announced[addr] = nicName
+	s.mu.Unlock()
+	if !ok {
+		return // the NIC has just gone; its return is a new start
+	}
+	s.opts.Announcer.Stop(addr)
+	s.opts.Announcer.Start(addr, seg.side(addr).link)
+}
+
+// Defend announces addr once, out of turn.
+func (s *Set) Defend(addr netip.Addr) { s.opts.Announcer.Now(addr) }
+
+// Silence cancels every announcement of addr. No frame of it leaves after it returns.
+func (s *Set) Silence(addr netip.Addr) {
+	s.opts.Announcer.Stop(addr)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.announced, addr)
+}

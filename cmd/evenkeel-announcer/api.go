@@ -1,0 +1,98 @@
+package main
+
+import (
+	"context"
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/client-go/informers"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/cache"
+	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/utils/clock"
+
+	"evenkeel.io/evenkeel/announcer/agent"
+	"evenkeel.io/evenkeel/announcer/report"
+	"evenkeel.io/evenkeel/api/v1alpha1"
+	"evenkeel.io/evenkeel/api/version"
+)
+
+// api is the side of the announcer that deals with the API server: one watch of its node's pods, and what it reports.
+type api struct {
+	client  kubernetes.Interface
+	pods    *report.Pods
+	vipNode *report.VIPNode
+}
+
+func newAPI(opts *options) (*api, error) {
+	config, err := clientConfig(opts.kubeconfig)
+	if err != nil {
+		return nil, err
+	}
+	client, err := kubernetes.NewForConfig(config)
+	if err != nil {
+		return nil, fmt.Errorf("making a client: %w", err)
+	}
+	own, err := v1alpha1.NewRESTClient(config)
+	if err != nil {
+		return nil, err
+	}
+	return &api{
+		client:  client,
+		pods:    report.NewPods(client.CoreV1(), clock.RealClock{}),
+		vipNode: report.NewVIPNode(opts.nodeName, own, client.CoreV1()),
+	}, nil
+}
+
+func clientConfig(kubeconfig string) (*rest.Config, error) {
+	config, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
+	if err != nil {
+		return nil, fmt.Errorf("finding the API server (give --kubeconfig outside of a pod): %w", err)
+	}
+	config.UserAgent = "evenkeel-announcer/" + version.String()
+	// Enough for a node that gets all VIPs of another one at once; a steady node asks for nothing.
+	config.QPS, config.Burst = 50, 200
+	return config, nil
+}
+
+// follow tells the agent of every placeholder on this node until ctx ends. While the API server is away it keeps trying, and
+// the agent keeps what it has.
+func (a *api) follow(ctx context.Context, opts *options, node *agent.Agent) error {
+	factory := informers.NewSharedInformerFactoryWithOptions(a.client, 0,
+		informers.WithNamespace(opts.namespace),
+		informers.WithTweakListOptions(func(list *metav1.ListOptions) {
+			list.FieldSelector = fields.OneTermEqualSelector("spec.nodeName", opts.nodeName).String()
+		}),
+		informers.WithTransform(func(obj any) (any, error) {
+			if pod, ok := obj.(*corev1.Pod); ok {
+				pod.ManagedFields = nil
+			}
+			return obj, nil
+		}))
+	informer := factory.Core().V1().Pods().Informer()
+	registration, err := informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
+		AddFunc:    func(obj any) { node.PodChanged(ctx, obj.(*corev1.Pod)) },
+		UpdateFunc: func(_, obj any) { node.PodChanged(ctx, obj.(*corev1.Pod)) },
+		DeleteFunc: func(obj any) {
+			if gone, ok := obj.(cache.DeletedFinalStateUnknown); ok {
+				obj = gone.Obj
+			}
+			if pod, ok := obj.(*corev1.Pod); ok {
+				node.PodGone(ctx, pod)
+			}
+		},
+	})
+	if err != nil {
+		return fmt.Errorf("following pods of node %s: %w", opts.nodeName, err)
+	}
+	factory.StartWithContext(ctx)
+	defer factory.Shutdown()
+	if cache.WaitForCacheSync(ctx.Done(), registration.HasSynced) {
+		node.Synced(ctx)
+	}
+	<-ctx.Done()
+	return nil
+}
