@@ -111,6 +111,7 @@ type Cluster struct {
 	bin       string
 	cp        *controlPlane
 	workloads []workload
+	numbers   *numbers
 	fakes     *Process
 	begin     time.Time
 
@@ -131,7 +132,7 @@ func Start(ctx context.Context, o Options) (*Cluster, error) {
 	if !Inside() {
 		return nil, errors.New("lab.Enter must be called first: it makes the namespaces that the lab lives in")
 	}
-	c := &Cluster{options: o, dir: filepath.Join(runDir, "lab"), begin: time.Now()}
+	c := &Cluster{options: o, dir: filepath.Join(runDir, "lab"), begin: time.Now(), numbers: &numbers{nodes: make(map[int]string)}}
 	if err := os.Mkdir(c.dir, 0o755); err != nil {
 		return nil, fmt.Errorf("making the lab's folder (a cluster may be running already): %w", err)
 	}
@@ -226,7 +227,7 @@ func (c *Cluster) plugTogether(ctx context.Context) error {
 	}
 	c.fakes = kubelet("kubelet/fakes", c.cp.ns, "--manage-nodes-with-label-selector="+fakeLabel+"=true")
 	for i := 1; i <= c.options.Nodes; i++ {
-		n, err := newNode(ctx, i, c.dir)
+		n, err := newNode(ctx, i, c.dir, c.numbers)
 		if err != nil {
 			return err
 		}

@@ -30,6 +30,7 @@ type Node struct {
 	pods     *Netns
 	stateDir string
 	kube     kubernetes.Interface
+	numbers  *numbers
 
 	mu      sync.Mutex
 	backend *backend
@@ -43,7 +44,7 @@ const fakeLabel = "lab.evenkeel.io/fake"
 // podsNIC is the node's end of the link to its pods.
 const podsNIC = "pods"
 
-func newNode(ctx context.Context, index int, dir string) (*Node, error) {
+func newNode(ctx context.Context, index int, dir string, numbers *numbers) (*Node, error) {
 	name := nodeName(index)
 	v4, v6 := podCIDRs(index)
 	ns := &Netns{name: name, handle: -1}
@@ -54,6 +55,7 @@ func newNode(ctx context.Context, index int, dir string) (*Node, error) {
 		index:    index,
 		pods:     &Netns{name: name + "-pods", handle: -1},
 		stateDir: filepath.Join(dir, "state", name),
+		numbers:  numbers,
 	}
 	return n, n.assemble(ctx)
 }
@@ -98,6 +100,9 @@ func (n *Node) assemble(ctx context.Context) error {
 	n.mu.Lock()
 	n.backend = b
 	n.mu.Unlock()
+	if err := n.numbers.assign(n); err != nil {
+		return err
+	}
 	if err := n.join(nodeHost + n.index); err != nil {
 		return err
 	}
