@@ -70,6 +70,9 @@ func serverVersion(ctx context.Context, config *configuration) (version.Info, er
 	var server version.Info
 	err = wait.PollUntilContextCancel(ctx, versionInterval, true, func(ctx context.Context) (bool, error) {
 		info, err := client.ServerVersionWithContext(ctx)
+		if err != nil && ctx.Err() != nil {
+			return false, nil // the wait ends with the context's error
+		}
 		if err != nil {
 			klog.FromContext(ctx).Error(err, "The control plane doesn't tell its version, trying again", "host", rest.Host)
 			return false, nil

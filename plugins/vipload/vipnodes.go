@@ -40,6 +40,9 @@ func checkVIPNodes(ctx context.Context, client rest.Interface) error {
 		case apierrors.IsForbidden(last), apierrors.IsUnauthorized(last):
 			return false, fmt.Errorf("the scheduler may not read VIPNodes: it needs get, list and watch on vipnodes of evenkeel.io: %w", last)
 		}
+		if ctx.Err() != nil {
+			return false, nil // the end of the wait is reported below, with this error
+		}
 		klog.FromContext(ctx).Error(last, "VIPNodes can't be listed, trying again")
 		return false, nil
 	})

@@ -1,0 +1,82 @@
+package vipload
+
+import (
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/klog/v2"
+	fwk "k8s.io/kube-scheduler/framework"
+	st "k8s.io/kubernetes/pkg/scheduler/testing"
+
+	"evenkeel.io/evenkeel/api/placeholder"
+)
+
+var klogger = klog.Background()
+
+func TestEventsToRegister(t *testing.T) {
+	events, err := newTestPlugin(t).EventsToRegister(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []fwk.ClusterEvent
+	for _, event := range events {
+		got = append(got, event.Event)
+	}
+	want := []fwk.ClusterEvent{
+		{Resource: fwk.Node, ActionType: fwk.Add | fwk.UpdateNodeLabel},
+		{Resource: fwk.AssignedPod, ActionType: fwk.Update | fwk.Delete},
+		{Resource: fwk.TargetPod, ActionType: fwk.Update},
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("events (-want +got):\n%s", diff)
+	}
+}
+
+func TestHints(t *testing.T) {
+	pl := newTestPlugin(t)
+	pl.nodes.set("known", nodeFacts{})
+	lenient := newTestPlugin(t)
+	lenient.ignoreExcludeLabel = true
+	lenient.nodes.set("known", nodeFacts{})
+	plain := func(name string) *corev1.Node { return st.MakeNode().Name(name).Obj() }
+	labelled := st.MakeNode().Name("known").Label(corev1.LabelNodeExcludeBalancers, "true").Obj()
+	pod := vipPod("p", "192.0.2.10").Obj()
+	other := func() *st.PodWrapper { return vipPod("q", "192.0.2.10").Node("n") }
+
+	tests := []struct {
+		name        string
+		hint        fwk.QueueingHintFn
+		before, now any
+		want        fwk.QueueingHint
+		wantErr     bool
+	}{
+		{name: "a new node with an announcer", hint: pl.isSchedulableAfterNodeChange, now: plain("known"), want: fwk.Queue},
+		{name: "a new node without an announcer", hint: pl.isSchedulableAfterNodeChange, now: plain("unknown"), want: fwk.QueueSkip},
+		{name: "a new node that is excluded", hint: pl.isSchedulableAfterNodeChange, now: labelled, want: fwk.QueueSkip},
+		{name: "a new node whose label is ignored", hint: lenient.isSchedulableAfterNodeChange, now: labelled, want: fwk.Queue},
+		{name: "the exclude label goes", hint: pl.isSchedulableAfterNodeChange, before: labelled, now: plain("known"), want: fwk.Queue},
+		{name: "the exclude label comes", hint: pl.isSchedulableAfterNodeChange, before: plain("known"), now: labelled, want: fwk.QueueSkip},
+		{name: "another label changes", hint: pl.isSchedulableAfterNodeChange, before: plain("known"), now: st.MakeNode().Name("known").Label("a", "b").Obj(), want: fwk.QueueSkip},
+		{name: "no node at all", hint: pl.isSchedulableAfterNodeChange, now: pod, want: fwk.Queue, wantErr: true},
+
+		{name: "the VIP's other placeholder is gone", hint: isSchedulableAfterPodEnd, before: other().Obj(), want: fwk.Queue},
+		{name: "the VIP's other placeholder is being deleted", hint: isSchedulableAfterPodEnd, before: other().Obj(), now: other().Terminating().Obj(), want: fwk.Queue},
+		{name: "the VIP's other placeholder is being deleted already", hint: isSchedulableAfterPodEnd, before: other().Terminating().Obj(), now: other().Terminating().Obj(), want: fwk.QueueSkip},
+		{name: "the VIP's other placeholder reports", hint: isSchedulableAfterPodEnd, before: other().Obj(), now: other().Condition(placeholder.ConditionReady, corev1.ConditionTrue, "").Obj(), want: fwk.QueueSkip},
+		{name: "another VIP's placeholder is gone", hint: isSchedulableAfterPodEnd, before: vipPod("q", "192.0.2.11").Obj(), want: fwk.QueueSkip},
+		{name: "any other pod is gone", hint: isSchedulableAfterPodEnd, before: st.MakePod().Name("web").Obj(), want: fwk.QueueSkip},
+		{name: "no pod at all", hint: isSchedulableAfterPodEnd, before: labelled, want: fwk.Queue, wantErr: true},
+
+		{name: "its annotations are corrected", hint: isSchedulableAfterOwnUpdate, before: pod, now: vipPod("p", "192.0.2.12").Obj(), want: fwk.Queue},
+		{name: "only its status changes", hint: isSchedulableAfterOwnUpdate, before: pod, now: vipPod("p", "192.0.2.10").Phase(corev1.PodPending).Obj(), want: fwk.QueueSkip},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			got, err := tt.hint(klogger, pod, tt.before, tt.now)
+			if got != tt.want || (err != nil) != tt.wantErr {
+				t.Errorf("got %v (%v), want %v", got, err, tt.want)
+			}
+		})
+	}
+}

@@ -1,0 +1,70 @@
+package vipload
+
+import (
+	"fmt"
+	"testing"
+
+	fwk "k8s.io/kube-scheduler/framework"
+	"k8s.io/kubernetes/pkg/scheduler/framework"
+	st "k8s.io/kubernetes/pkg/scheduler/testing"
+	"pgregory.net/rapid"
+)
+
+func TestTallyFollowsEveryChange(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		memo := newTally()
+		node := framework.NewNodeInfo()
+		node.SetNode(st.MakeNode().Name("n").Obj())
+		bound := map[int]bool{}
+		for range rapid.IntRange(1, 30).Draw(t, "steps") {
+			i := rapid.IntRange(0, 9).Draw(t, "vip")
+			pod := vipPod(fmt.Sprintf("p%d", i), fmt.Sprintf("192.0.2.%d", i+1)).Node("n").Obj()
+			if bound[i] {
+				if err := node.RemovePod(klogger, pod); err != nil {
+					t.Fatal(err)
+				}
+			} else {
+				node.AddPod(pod)
+			}
+			bound[i] = !bound[i]
+			// Twice: the second answer is the remembered one.
+			for range 2 {
+				got, want := memo.of(node, true), count(node)
+				if got.load != want.load || len(got.vips) != len(want.vips) {
+					t.Fatalf("remembered %+v, counted %+v", got, want)
+				}
+			}
+		}
+	})
+}
+
+func TestTallyAnswersFromTheMemoOnlyWhereGenerationsMeanSomething(t *testing.T) {
+	memo := newTally()
+	node := nodeInfo(st.MakeNode().Name("n").Obj(), vipPod("p", "192.0.2.10").Node("n").Obj())
+	memo.of(node, true)
+	// What a pod-group cycle does: other pods under the same generation.
+	memo.nodes["n"] = counted{node.GetGeneration(), nodeCount{load: 77}}
+	if got := memo.of(node, true).load; got != 77 {
+		t.Errorf("got %d: the memo is not used for an unchanged generation", got)
+	}
+	if got := memo.of(node, false).load; got != 1 {
+		t.Errorf("got %d: the memo is used although it must not be", got)
+	}
+}
+
+func TestTallyForgetsNodesThatAreGone(t *testing.T) {
+	memo := newTally()
+	var nodes []fwk.NodeInfo
+	for i := range 3 {
+		nodes = append(nodes, nodeInfo(st.MakeNode().Name(fmt.Sprintf("n%d", i)).Obj()))
+		memo.of(nodes[i], true)
+	}
+	memo.prune(nodes)
+	if len(memo.nodes) != 3 {
+		t.Errorf("%d nodes remembered, none was gone", len(memo.nodes))
+	}
+	memo.prune(nodes[:1])
+	if _, ok := memo.nodes["n0"]; len(memo.nodes) != 1 || !ok {
+		t.Errorf("remembered %v, want n0 only", memo.nodes)
+	}
+}
