@@ -1,4 +1,4 @@
-// Package serving says which Services are ours, and speaks to their owners: events that are told once.
+// Package serving says which Services are ours, and speaks to their owners: by status, and by events that are told once.
 package serving
 
 import corev1 "k8s.io/api/core/v1"

@@ -1,0 +1,228 @@
+// Package place makes the placeholder pods of VIPs: what they look like (pure), and when a new one is due.
+package place
+
+import (
+	"maps"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"evenkeel.io/evenkeel/api/placeholder"
+	"evenkeel.io/evenkeel/api/v1alpha1"
+	"evenkeel.io/evenkeel/controller/ledger"
+)
+
+// Subject is a VIP with what its placeholders are made from.
+type Subject struct {
+	VIP *v1alpha1.VIP
+	// Service that uses the VIP. Nil: unknown, what earlier placeholders say stays.
+	Service *corev1.Service
+	// Pool of the VIP. Nil: it is gone, what earlier placeholders say stays.
+	Pool *v1alpha1.VIPPool
+}
+
+// Look is what placeholders have in common.
+type Look struct {
+	Namespace string
+	// Image of the one container, which does nothing.
+	Image string
+	// PriorityClass of the pods. Empty: the namespace's default.
+	PriorityClass string
+}
+
+// Claim is what sets one placeholder of a VIP apart from the others.
+type Claim struct {
+	Sequence int64
+	Term     int64
+	Peers    []placeholder.Peer
+}
+
+// changing are the annotations that follow the Service and the pool during a placeholder's life.
+var changing = []string{placeholder.AnnotationPorts, placeholder.AnnotationPolicy, placeholder.AnnotationInterfaces}
+
+// Annotations returns the annotations that follow the Service and the pool. before are those of an earlier placeholder, for
+// what is unknown now. An empty value means that the annotation is to be absent.
+func Annotations(s Subject, before map[string]string) map[string]string {
+	want := map[string]string{}
+	for _, key := range changing {
+		want[key] = before[key]
+	}
+	if s.Service != nil {
+		want[placeholder.AnnotationPorts] = ports(s.Service)
+		want[placeholder.AnnotationPolicy] = string(s.Service.Spec.ExternalTrafficPolicy)
+	}
+	if s.Pool != nil {
+		want[placeholder.AnnotationInterfaces] = strings.Join(s.Pool.Spec.Interfaces, ",")
+	}
+	return want
+}
+
+// Difference returns what a pod lacks of the wanted annotations, as a merge patch wants it: nil removes. It is empty where
+// nothing does.
+func Difference(have, want map[string]string) map[string]*string {
+	patch := map[string]*string{}
+	for key, value := range want {
+		switch current, ok := have[key]; {
+		case value == "" && ok:
+			patch[key] = nil
+		case value != "" && current != value:
+			patch[key] = &value
+		}
+	}
+	return patch
+}
+
+// ports lists the Service's own ports: they are what packets to the VIP are addressed to.
+func ports(service *corev1.Service) string {
+	var list []placeholder.Port
+	for _, port := range service.Spec.Ports {
+		protocol := string(port.Protocol)
+		if protocol == "" {
+			protocol = string(corev1.ProtocolTCP)
+		}
+		list = append(list, placeholder.Port{Protocol: strings.ToLower(protocol), Port: uint16(port.Port)})
+	}
+	return placeholder.FormatPorts(list)
+}
+
+// Build makes a placeholder pod.
+//
+// It asks for no CPU or memory: what a placeholder takes of a node is a pod slot, and a node short of CPU can still announce.
+// As a pod of a system-critical priority it isn't evicted for pressure on the node. It tolerates what the announcer works
+// under (as DaemonSets do), and stays on nodes that are not ready or unreachable: who leaves a silent node is our decision. It
+// doesn't tolerate these taints' NoSchedule: a new placeholder has better places.
+func Build(s Subject, look Look, c Claim, before map[string]string) *corev1.Pod {
+	vip := s.VIP
+	yes, no, grace, user := true, false, terminationGrace, nobody
+	annotations := map[string]string{
+		placeholder.AnnotationAddresses: strings.Join(vip.Spec.Addresses, ","),
+		placeholder.AnnotationWeight:    "1",
+		placeholder.AnnotationTerm:      strconv.FormatInt(c.Term, 10),
+	}
+	if len(vip.Spec.Services) > 0 {
+		annotations[placeholder.AnnotationService] = vip.Spec.Services[0].Namespace + "/" + vip.Spec.Services[0].Name
+	}
+	if len(c.Peers) > 0 {
+		annotations[placeholder.AnnotationPeers] = placeholder.FormatPeers(c.Peers)
+	}
+	for key, value := range Annotations(s, before) {
+		if value != "" {
+			annotations[key] = value
+		}
+	}
+	pod := &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{
+			Name:      vip.Name + "-" + strconv.FormatInt(c.Sequence, 10),
+			Namespace: look.Namespace,
+			Labels: map[string]string{
+				placeholder.LabelVIP:          vip.Name,
+				placeholder.LabelRole:         string(placeholder.Active),
+				"app.kubernetes.io/name":      "evenkeel-placeholder",
+				"app.kubernetes.io/part-of":   "evenkeel",
+				"app.kubernetes.io/component": "placeholder",
+			},
+			Annotations: annotations,
+			OwnerReferences: []metav1.OwnerReference{{
+				APIVersion: v1alpha1.GroupVersion.String(), Kind: "VIP", Name: vip.Name, UID: vip.UID, Controller: &yes,
+			}},
+		},
+		Spec: corev1.PodSpec{
+			SchedulerName:                 placeholder.SchedulerName,
+			HostNetwork:                   true,
+			RestartPolicy:                 corev1.RestartPolicyAlways,
+			PriorityClassName:             look.PriorityClass,
+			TerminationGracePeriodSeconds: &grace,
+			AutomountServiceAccountToken:  &no,
+			EnableServiceLinks:            &no,
+			ReadinessGates:                []corev1.PodReadinessGate{{ConditionType: placeholder.ConditionReady}},
+			Tolerations:                   slices.Clone(tolerations),
+			SecurityContext: &corev1.PodSecurityContext{
+				RunAsNonRoot: &yes, RunAsUser: &user, RunAsGroup: &user,
+				SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault},
+			},
+			Containers: []corev1.Container{{
+				Name:  "placeholder",
+				Image: look.Image,
+				SecurityContext: &corev1.SecurityContext{
+					AllowPrivilegeEscalation: &no, ReadOnlyRootFilesystem: &yes,
+					Capabilities: &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}},
+				},
+			}},
+		},
+	}
+	if s.Pool != nil {
+		pod.Spec.Tolerations = append(pod.Spec.Tolerations, s.Pool.Spec.Tolerations...)
+		pod.Spec.Affinity = affinity(s.Pool.Spec.NodeSelector)
+	}
+	return pod
+}
+
+// nobody is the user ID that the pause image runs as by itself.
+var nobody int64 = 65535
+
+// terminationGrace in seconds. With 0 the API server would remove the object at once, before its announcer could be told by
+// the object's own deletion mark that this is a move; more than 1 would only make drains wait for a container that ends at
+// its first SIGTERM.
+var terminationGrace int64 = 1
+
+var tolerations = []corev1.Toleration{
+	{Key: corev1.TaintNodeNotReady, Operator: corev1.TolerationOpExists, Effect: corev1.TaintEffectNoExecute},
+	{Key: corev1.TaintNodeUnreachable, Operator: corev1.TolerationOpExists, Effect: corev1.TaintEffectNoExecute},
+	{Key: corev1.TaintNodeNetworkUnavailable, Operator: corev1.TolerationOpExists, Effect: corev1.TaintEffectNoSchedule},
+	{Key: corev1.TaintNodeDiskPressure, Operator: corev1.TolerationOpExists, Effect: corev1.TaintEffectNoSchedule},
+	{Key: corev1.TaintNodeMemoryPressure, Operator: corev1.TolerationOpExists, Effect: corev1.TaintEffectNoSchedule},
+	{Key: corev1.TaintNodePIDPressure, Operator: corev1.TolerationOpExists, Effect: corev1.TaintEffectNoSchedule},
+}
+
+// affinity turns a label selector into a required node affinity; their operators are the same four.
+func affinity(selector *metav1.LabelSelector) *corev1.Affinity {
+	if selector == nil || len(selector.MatchLabels) == 0 && len(selector.MatchExpressions) == 0 {
+		return nil
+	}
+	var terms []corev1.NodeSelectorRequirement
+	for _, key := range slices.Sorted(maps.Keys(selector.MatchLabels)) {
+		terms = append(terms, corev1.NodeSelectorRequirement{Key: key, Operator: corev1.NodeSelectorOpIn, Values: []string{selector.MatchLabels[key]}})
+	}
+	for _, e := range selector.MatchExpressions {
+		terms = append(terms, corev1.NodeSelectorRequirement{Key: e.Key, Operator: corev1.NodeSelectorOperator(e.Operator), Values: e.Values})
+	}
+	return &corev1.Affinity{NodeAffinity: &corev1.NodeAffinity{RequiredDuringSchedulingIgnoredDuringExecution: &corev1.NodeSelector{
+		NodeSelectorTerms: []corev1.NodeSelectorTerm{{MatchExpressions: terms}},
+	}}}
+}
+
+// PeerOf describes a node that has or had a VIP: the MACs and own addresses of the NICs that may have announced it.
+func PeerOf(pod, node string, vip *v1alpha1.VIP, interfaces []string, seen *v1alpha1.VIPNode) placeholder.Peer {
+	peer := placeholder.Peer{Pod: pod, Node: node}
+	if seen == nil {
+		return peer
+	}
+	for _, nic := range seen.Status.Interfaces {
+		own, matches := nicAddresses(nic, ledger.Addresses(vip))
+		if len(interfaces) > 0 {
+			matches = slices.Contains(interfaces, nic.Name)
+		}
+		if matches && !slices.Contains(peer.MACs, nic.MAC) {
+			peer.MACs = append(peer.MACs, nic.MAC)
+			peer.Addresses = append(peer.Addresses, own...)
+		}
+	}
+	return peer
+}
+
+// nicAddresses returns the NIC's own addresses, and whether one of the VIP's lies in its subnets.
+func nicAddresses(nic v1alpha1.NodeInterface, vip []netip.Addr) (own []netip.Addr, matches bool) {
+	for _, text := range nic.Addresses {
+		prefix, err := netip.ParsePrefix(text)
+		if err != nil {
+			continue
+		}
+		own = append(own, prefix.Addr())
+		matches = matches || slices.ContainsFunc(vip, prefix.Contains)
+	}
+	return own, matches
+}

@@ -1,0 +1,241 @@
+// Package setup wires the controller's parts to a manager.
+package setup
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/util/workqueue"
+	"k8s.io/utils/clock"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/builder"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
+	ctrlmetrics "sigs.k8s.io/controller-runtime/pkg/metrics"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"evenkeel.io/evenkeel/api/v1alpha1"
+	"evenkeel.io/evenkeel/controller/ledger"
+	"evenkeel.io/evenkeel/controller/metrics"
+	"evenkeel.io/evenkeel/controller/place"
+	"evenkeel.io/evenkeel/controller/pool"
+	"evenkeel.io/evenkeel/controller/service"
+	"evenkeel.io/evenkeel/controller/serving"
+	"evenkeel.io/evenkeel/controller/vip"
+	"evenkeel.io/evenkeel/controller/written"
+)
+
+// Options of the controller.
+type Options struct {
+	Class serving.Class
+	Look  place.Look
+	// Quarantine is how long a released address stays taken: the announcers' address lifetime plus their linger.
+	Quarantine time.Duration
+	// Workers per kind of object.
+	Workers int
+}
+
+// Scheme knows the objects that are used.
+func Scheme() *runtime.Scheme {
+	scheme := runtime.NewScheme()
+	utilruntime.Must(clientgoscheme.AddToScheme(scheme))
+	utilruntime.Must(v1alpha1.AddToScheme(scheme))
+	return scheme
+}
+
+// CacheOptions restricts the cache to what the controller may read: pods of its own namespace, and nothing of what it never looks at.
+func CacheOptions(namespace string) cache.Options {
+	return cache.Options{
+		DefaultTransform: cache.TransformStripManagedFields(),
+		ByObject: map[client.Object]cache.ByObject{
+			&corev1.Pod{}:  {Namespaces: map[string]cache.Config{namespace: {}}},
+			&corev1.Node{}: {Transform: onlyAddresses},
+		},
+	}
+}
+
+// onlyAddresses keeps of a node what is read: image lists make up most of its size.
+func onlyAddresses(obj any) (any, error) {
+	if node, ok := obj.(*corev1.Node); ok {
+		node.ManagedFields, node.Annotations = nil, nil
+		node.Status = corev1.NodeStatus{Addresses: node.Status.Addresses}
+	}
+	return obj, nil
+}
+
+// Add adds the controllers to a manager.
+func Add(ctx context.Context, mgr manager.Manager, o Options) error {
+	if err := mgr.GetFieldIndexer().IndexField(ctx, &corev1.Pod{}, place.IndexVIP, place.IndexFunc); err != nil {
+		return fmt.Errorf("indexing placeholders: %w", err)
+	}
+	now := clock.RealClock{}
+	var (
+		book     = ledger.New(now, o.Quarantine)
+		keeper   = place.NewKeeper(mgr.GetClient(), mgr.GetAPIReader(), now, o.Look)
+		statuses = serving.Statuses{Client: mgr.GetClient(), Written: written.New()}
+		teller   = serving.NewTeller(mgr.GetEventRecorder("evenkeel-controller"))
+	)
+	services := &service.Reconciler{
+		Client: mgr.GetClient(), Reader: mgr.GetAPIReader(), Clock: now, Class: o.Class,
+		Ledger: book, Keeper: keeper, Statuses: statuses, Teller: teller,
+	}
+	vips := &vip.Reconciler{
+		Client: mgr.GetClient(), Reader: mgr.GetAPIReader(), Clock: now, Class: o.Class,
+		Ledger: book, Keeper: keeper, Statuses: statuses, Teller: teller,
+	}
+	pools := &pool.Reconciler{Client: mgr.GetClient(), Clock: now, Ledger: book, Written: written.New()}
+
+	for _, add := range []func() error{
+		func() error { return addServices(mgr, o, book, services) },
+		func() error { return addVIPs(mgr, o, book, vips) },
+		func() error { return addPools(mgr, book, pools) },
+		func() error { return addFeed(ctx, mgr, book, keeper, services) },
+	} {
+		if err := add(); err != nil {
+			return err
+		}
+	}
+	return ctrlmetrics.Registry.Register(&metrics.Collector{
+		Reader: mgr.GetCache(), Namespace: o.Look.Namespace, Ledger: book, Elected: mgr.Elected(),
+		Waiting: func() int { return len(services.Pending()) },
+	})
+}
+
+func addServices(mgr manager.Manager, o Options, book *ledger.Ledger, r *service.Reconciler) error {
+	queue := &wake{}
+	book.OnChange(func(change ledger.Change) {
+		for _, key := range change.Services {
+			queue.add(reconcile.Request{NamespacedName: key})
+		}
+		if change.Freed {
+			for _, key := range r.Pending() {
+				queue.add(reconcile.Request{NamespacedName: key})
+			}
+		}
+	})
+	pending := handler.EnqueueRequestsFromMapFunc(func(context.Context, client.Object) []reconcile.Request {
+		var requests []reconcile.Request
+		for _, key := range r.Pending() {
+			requests = append(requests, reconcile.Request{NamespacedName: key})
+		}
+		return requests
+	})
+	err := ctrl.NewControllerManagedBy(mgr).Named("service").
+		For(&corev1.Service{}).
+		Watches(&corev1.Namespace{}, pending, builder.WithPredicates(predicate.LabelChangedPredicate{})).
+		WatchesRawSource(queue.source(nil)).
+		WithOptions(options(o.Workers)).
+		Complete(r)
+	if err != nil {
+		return fmt.Errorf("adding the Service controller: %w", err)
+	}
+	return nil
+}
+
+func addVIPs(mgr manager.Manager, o Options, book *ledger.Ledger, r *vip.Reconciler) error {
+	queue := &wake{}
+	// The ledger is the source of VIPs, not a watch beside it: who is woken finds the ledger up to date.
+	book.OnChange(func(change ledger.Change) {
+		if change.VIP != "" {
+			queue.add(named(change.VIP))
+		}
+	})
+	ofPod := handler.EnqueueRequestsFromMapFunc(func(_ context.Context, obj client.Object) []reconcile.Request {
+		var requests []reconcile.Request
+		for _, name := range place.IndexFunc(obj) {
+			requests = append(requests, named(name))
+		}
+		return requests
+	})
+	ofService := handler.EnqueueRequestsFromMapFunc(func(_ context.Context, obj client.Object) []reconcile.Request {
+		var requests []reconcile.Request
+		for _, vip := range book.VIPsOf(obj.GetUID()) {
+			requests = append(requests, named(vip.Name))
+		}
+		return requests
+	})
+	ofPool := handler.EnqueueRequestsFromMapFunc(func(_ context.Context, obj client.Object) []reconcile.Request {
+		var requests []reconcile.Request
+		for _, vip := range book.VIPs() {
+			if vip.Spec.Pool == obj.GetName() {
+				requests = append(requests, named(vip.Name))
+			}
+		}
+		return requests
+	})
+	err := ctrl.NewControllerManagedBy(mgr).Named("vip").
+		WatchesRawSource(queue.source(func() []reconcile.Request {
+			var requests []reconcile.Request
+			for _, vip := range book.VIPs() {
+				requests = append(requests, named(vip.Name))
+			}
+			return requests
+		})).
+		Watches(&corev1.Pod{}, ofPod).
+		Watches(&corev1.Service{}, ofService).
+		Watches(&v1alpha1.VIPPool{}, ofPool, builder.WithPredicates(predicate.GenerationChangedPredicate{})).
+		WithOptions(options(o.Workers)).
+		Complete(r)
+	if err != nil {
+		return fmt.Errorf("adding the VIP controller: %w", err)
+	}
+	return nil
+}
+
+func addPools(mgr manager.Manager, book *ledger.Ledger, r *pool.Reconciler) error {
+	queue := &wake{}
+	all := func(ctx context.Context) []reconcile.Request {
+		var pools v1alpha1.VIPPoolList
+		if err := mgr.GetCache().List(ctx, &pools); err != nil {
+			return nil // only before the cache has started, and then every pool comes by its own watch
+		}
+		var requests []reconcile.Request
+		for i := range pools.Items {
+			requests = append(requests, named(pools.Items[i].Name))
+		}
+		return requests
+	}
+	book.OnChange(func(ledger.Change) {
+		if !queue.open() {
+			return
+		}
+		for _, request := range all(context.Background()) { // a cache read
+			queue.addAfter(request, pool.Debounce)
+		}
+	})
+	// One pool's change is another one's overlap.
+	others := handler.EnqueueRequestsFromMapFunc(func(ctx context.Context, _ client.Object) []reconcile.Request { return all(ctx) })
+	err := ctrl.NewControllerManagedBy(mgr).Named("vippool").
+		Watches(&v1alpha1.VIPPool{}, others, builder.WithPredicates(predicate.GenerationChangedPredicate{})).
+		Watches(&v1alpha1.VIPPool{}, &handler.EnqueueRequestForObject{}).
+		WatchesRawSource(queue.source(nil)).
+		WithOptions(options(1)).
+		Complete(r)
+	if err != nil {
+		return fmt.Errorf("adding the VIPPool controller: %w", err)
+	}
+	return nil
+}
+
+// options: one item's errors never slow down the others', and never stop being retried within half a minute.
+func options(workers int) controller.Options {
+	return controller.Options{
+		MaxConcurrentReconciles: workers,
+		RateLimiter:             workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](5*time.Millisecond, 30*time.Second),
+	}
+}
+
+func named(name string) reconcile.Request {
+	var r reconcile.Request
+	r.Name = name
+	return r
+}

@@ -1,0 +1,180 @@
+package vip
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"sync"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/klog/v2"
+	"k8s.io/utils/clock"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"evenkeel.io/evenkeel/api/placeholder"
+	"evenkeel.io/evenkeel/api/v1alpha1"
+	"evenkeel.io/evenkeel/controller/ledger"
+	"evenkeel.io/evenkeel/controller/place"
+	"evenkeel.io/evenkeel/controller/serving"
+)
+
+// Reconciler keeps one VIP at a time in order.
+type Reconciler struct {
+	Client   client.Client
+	Reader   client.Reader // past the cache
+	Clock    clock.PassiveClock
+	Class    serving.Class
+	Ledger   *ledger.Ledger
+	Keeper   *place.Keeper
+	Statuses serving.Statuses
+	Teller   *serving.Teller
+
+	mu      sync.Mutex
+	waiting map[string]time.Time // since when VIPs have been unannounced
+}
+
+// Reconcile brings a VIP's placeholders and status in line with its spec, its Service and its pool.
+func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
+	select {
+	case <-r.Ledger.Ready():
+	case <-ctx.Done():
+		return ctrl.Result{}, ctx.Err()
+	}
+	ctx = klog.NewContext(ctx, klog.FromContext(ctx).WithValues("vip", req.Name))
+	vip := r.Ledger.VIP(req.Name)
+	if vip == nil || vip.DeletionTimestamp != nil {
+		r.stopWaiting(req.Name)
+		return ctrl.Result{}, nil // the garbage collector ends its placeholders
+	}
+	retry, err := r.reconcile(ctx, vip)
+	if apierrors.IsConflict(err) {
+		// Somebody wrote in between. The watch brings their state.
+		klog.FromContext(ctx).V(4).Info("Wrote onto an older state", "err", err)
+		return ctrl.Result{RequeueAfter: conflictDelay}, nil
+	}
+	return ctrl.Result{RequeueAfter: retry}, err
+}
+
+// conflictDelay is how long a watch may take to bring the state that a write collided with.
+const conflictDelay = 100 * time.Millisecond
+
+func (r *Reconciler) reconcile(ctx context.Context, vip *v1alpha1.VIP) (time.Duration, error) {
+	service, ended, err := r.user(ctx, vip)
+	if err != nil {
+		return 0, err
+	}
+	if ended || vip.Spec.ReleasedAt != nil {
+		r.stopWaiting(vip.Name)
+		if vip.Spec.ReleasedAt == nil {
+			if vip, err = Release(ctx, r.Client, r.Ledger, vip, r.Clock.Now()); err != nil {
+				return 0, err
+			}
+		}
+		return r.release(ctx, vip)
+	}
+	pool, err := r.pool(ctx, vip.Spec.Pool)
+	if err != nil {
+		return 0, err
+	}
+	subject := place.Subject{VIP: vip, Service: service, Pool: pool}
+	out, err := r.Keeper.Ensure(ctx, subject)
+	if err != nil {
+		r.Teller.TellOnce(service, "placeholder", serving.Event{Warning: true, Reason: "NoPlaceholder", Action: "Announce",
+			Note: err.Error() + ". It is tried again by itself"})
+		return 0, err
+	}
+	r.Teller.Settle(service.UID, "placeholder")
+	if out.Busy {
+		return out.Retry, nil
+	}
+	if err := r.tidy(ctx, subject, out); err != nil {
+		return 0, err
+	}
+	r.warnHandWritten(vip, out)
+	wait, err := r.report(ctx, vip, service, out)
+	return sooner(wait, out.Retry), err
+}
+
+// tidy brings the annotations of living placeholders up to date, and removes those that are of no use: more than one active,
+// and failed ones that have a successor.
+func (r *Reconciler) tidy(ctx context.Context, s place.Subject, out place.Outcome) error {
+	if out.Live == nil {
+		return nil
+	}
+	for _, pod := range append([]*corev1.Pod{out.Live}, out.Standbys...) {
+		patch := place.Difference(pod.Annotations, place.Annotations(s, pod.Annotations))
+		if len(patch) == 0 {
+			continue
+		}
+		data, err := json.Marshal(map[string]any{"metadata": map[string]any{"annotations": patch}})
+		if err != nil {
+			return fmt.Errorf("writing a patch for placeholder %s: %w", pod.Name, err)
+		}
+		if err := r.Client.Patch(ctx, pod.DeepCopy(), client.RawPatch(types.MergePatchType, data)); client.IgnoreNotFound(err) != nil {
+			return fmt.Errorf("patching annotations of placeholder %s: %w", pod.Name, err)
+		}
+	}
+	for _, pod := range append(out.Surplus, out.Ended...) {
+		if err := r.deletePod(ctx, pod); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// warnHandWritten tells the writers of pods whose addresses a VIP has.
+func (r *Reconciler) warnHandWritten(vip *v1alpha1.VIP, out place.Outcome) {
+	for _, pod := range out.HandWritten {
+		if pod.Spec.SchedulerName != placeholder.SchedulerName {
+			continue
+		}
+		r.Teller.TellOnce(pod, "taken", serving.Event{Warning: true, Reason: "AddressTaken", Action: "Announce",
+			Note: fmt.Sprintf("The address belongs to VIP %s of Service %s. Take another one: two placeholders would announce it", vip.Name, display(vip))})
+	}
+}
+
+func (r *Reconciler) pool(ctx context.Context, name string) (*v1alpha1.VIPPool, error) {
+	var pool v1alpha1.VIPPool
+	err := r.Client.Get(ctx, types.NamespacedName{Name: name}, &pool)
+	if apierrors.IsNotFound(err) {
+		return nil, nil // allocations outlive their pool
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading VIPPool %s: %w", name, err)
+	}
+	return &pool, nil
+}
+
+// waitFor returns how much of its patience an unannounced VIP has left.
+func (r *Reconciler) waitFor(vip *v1alpha1.VIP, patience time.Duration) time.Duration {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	now := r.Clock.Now()
+	since, ok := r.waiting[vip.Name]
+	if !ok {
+		if r.waiting == nil {
+			r.waiting = map[string]time.Time{}
+		}
+		since = now
+		r.waiting[vip.Name] = now
+	}
+	return max(0, patience-now.Sub(since))
+}
+
+func (r *Reconciler) stopWaiting(vip string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.waiting, vip)
+}
+
+// sooner returns the shorter of two delays, of which 0 means none.
+func sooner(a, b time.Duration) time.Duration {
+	if a == 0 || b != 0 && b < a {
+		return b
+	}
+	return a
+}
