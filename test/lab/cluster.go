@@ -45,6 +45,8 @@ type Options struct {
 	// evenkeel-announcer. With it they are started, under the service accounts
 	// that Manifests bring.
 	Components string
+	// Run names the components to start; all by default.
+	Run []string
 	// ComponentArgs adds arguments by the binary's name.
 	ComponentArgs map[string][]string
 

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -33,6 +34,9 @@ const (
 func (c *Cluster) startComponents(ctx context.Context) error {
 	g, gctx := errgroup.WithContext(ctx)
 	for _, w := range c.workloads {
+		if len(c.options.Run) > 0 && !slices.Contains(c.options.Run, w.name) {
+			continue
+		}
 		if !w.perNode {
 			p, err := c.component(ctx, w, c.ControlPlane, "", localURL)
 			if err != nil {

@@ -86,7 +86,7 @@ func runOuter() (int, error) {
 		Cloneflags: unix.CLONE_NEWPID | unix.CLONE_NEWNET | unix.CLONE_NEWNS,
 		Pdeathsig:  syscall.SIGKILL,
 	}
-	if os.Geteuid() != 0 {
+	if !privileged() {
 		attr.Cloneflags |= unix.CLONE_NEWUSER
 		attr.UidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getuid(), Size: 1}}
 		attr.GidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getgid(), Size: 1}}
@@ -127,6 +127,18 @@ func runOuter() (int, error) {
 		return 0, fmt.Errorf("waiting for the lab: %w", err)
 	}
 	return exitCode(cmd.ProcessState.Sys().(syscall.WaitStatus)), nil
+}
+
+// privileged tells whether this process may make namespaces without a user
+// namespace of its own. Root in a container often may not.
+func privileged() bool {
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var caps [2]unix.CapUserData
+	if err := unix.Capget(&header, &caps[0]); err != nil {
+		return false
+	}
+	const need = 1<<unix.CAP_SYS_ADMIN | 1<<unix.CAP_NET_ADMIN | 1<<unix.CAP_NET_RAW
+	return caps[0].Effective&need == need
 }
 
 // restage is this program once more, as the given stage.

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -61,9 +62,14 @@ func up(ctx context.Context, args []string, out, progress io.Writer) error {
 	flags.StringVar((*string)(&o.ProxyMode), "proxy-mode", string(lab.NFTables), "kube-proxy's mode: nftables or iptables")
 	flags.StringVar(&o.Manifests, "manifests", "", "kustomization to apply")
 	flags.StringVar(&o.Components, "components", "", "folder with evenkeel's binaries")
+	var run string
+	flags.StringVar(&run, "run", "", "components to start, comma-separated; all by default")
 	flags.StringVar(&o.Logs, "logs", "", "folder that receives the logs at the end")
 	if err := flags.Parse(args); err != nil {
 		return err
+	}
+	if run != "" {
+		o.Run = strings.Split(run, ",")
 	}
 	c, err := lab.Start(ctx, o)
 	if err != nil {
