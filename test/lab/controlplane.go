@@ -181,6 +181,12 @@ func (cp *controlPlane) admin() (*rest.Config, string, error) {
 	if err != nil {
 		return nil, "", fmt.Errorf("reading the kubeconfig: %w", err)
 	}
+	// client-go keeps transports by the names of files: a later cluster of this
+	// program, with other keys under the same names, would get this one's.
+	if err := rest.LoadTLSFiles(config); err != nil {
+		return nil, "", fmt.Errorf("reading the keys: %w", err)
+	}
+	config.CAFile, config.CertFile, config.KeyFile = "", "", ""
 	config.QPS = -1
 	return config, path, nil
 }

@@ -88,6 +88,7 @@ func TestCluster(t *testing.T) {
 	t.Run("kube-proxies serve a node port of both families, also behind the router", func(t *testing.T) { servesNodePort(ctx, t, c) })
 	t.Run("an address is answered for by the machine that has it", func(t *testing.T) { answersForItself(ctx, t, c) })
 	t.Run("addresses are recorded with their owners", func(t *testing.T) { recordsAddresses(ctx, t, c) })
+	t.Run("an address that moves is seen at both nodes", func(t *testing.T) { seesTakeover(ctx, t, c) })
 	t.Run("a cut port is silent, with and without carrier", func(t *testing.T) { cutsPorts(ctx, t, c) })
 	t.Run("a foreign machine answers late", func(t *testing.T) { foreignAnswers(ctx, t, c) })
 	t.Run("flushed addresses come back behind the others", func(t *testing.T) { flushes(ctx, t, c) })
@@ -232,6 +233,36 @@ func recordsAddresses(ctx context.Context, t *testing.T, c *Cluster) {
 	own := Holdings(events, a.V4, time.Now())
 	if len(own) != 1 || own[0].Node != "node-1" {
 		t.Errorf("holdings of %s: %v, want node-1 from the beginning", a.V4, own)
+	}
+}
+
+func seesTakeover(ctx context.Context, t *testing.T, c *Cluster) {
+	a, b := c.Nodes[0], c.Nodes[1]
+	for _, vip := range []netip.Prefix{netip.MustParsePrefix("192.0.2.50/32"), netip.MustParsePrefix("2001:db8::50/128")} {
+		asker, err := c.Client.StartAsking([]netip.Addr{vip.Addr(), b.V6}, 5*time.Millisecond)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, n := range []*Node{a, b} {
+			if err := n.setUp(nic, vip); err != nil {
+				t.Fatal(err)
+			}
+			within(ctx, t, func(context.Context) error {
+				if seen := asker.Sightings(vip.Addr()); len(seen) != i+1 || seen[i].MAC.String() != n.MAC.String() {
+					return fmt.Errorf("%s: seen %v, want %s as number %d", vip, seen, n.MAC, i+1)
+				}
+				return nil
+			})
+			if _, err := n.FlushVIPs(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := asker.Stop(); err != nil {
+			t.Fatal(err)
+		}
+		if seen := asker.Sightings(b.V6); len(seen) != 1 || seen[0].MAC.String() != b.MAC.String() {
+			t.Errorf("%s: seen %v, want %s alone", b.V6, seen, b.MAC)
+		}
 	}
 }
 

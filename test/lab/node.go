@@ -90,9 +90,6 @@ func (n *Node) assemble(ctx context.Context) error {
 	if err := n.pods.addRoutes(routes...); err != nil {
 		return err
 	}
-	if err := n.pods.Do(func() error { return setSysctl("net/ipv6/ip_nonlocal_bind", "1") }); err != nil {
-		return err
-	}
 	b, err := startBackend(ctx, n.pods, n.name)
 	if err != nil {
 		return err

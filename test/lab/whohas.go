@@ -47,9 +47,10 @@ func (h *Host) WhoHas(ctx context.Context, target netip.Addr, window time.Durati
 	var answers []Answer
 	buf := make([]byte, frameBufSize)
 	for {
-		mac, err := w.answer(buf, target)
+		about, mac, err := w.answer(buf)
 		switch {
 		case errors.Is(err, errNoFrame):
+		case err == nil && about != target:
 		case errors.Is(err, os.ErrDeadlineExceeded):
 			return answers, ctx.Err()
 		case err != nil:
@@ -81,31 +82,32 @@ func (w *wire) ask(target, v4, v6 netip.Addr) error {
 	return w.sendND(multicastMAC(group), v6, group, solicitation(target, w.mac))
 }
 
-// answer reads a frame and returns the MAC that it gives for the target.
-func (w *wire) answer(buf []byte, target netip.Addr) (net.HardwareAddr, error) {
+// answer reads a frame and returns which address it gives which MAC for. Only
+// answers to this host's own questions count, announcements don't.
+func (w *wire) answer(buf []byte) (netip.Addr, net.HardwareAddr, error) {
 	f, err := w.receive(buf)
 	if err != nil {
-		return nil, err
+		return netip.Addr{}, nil, err
 	}
-	if target.Is4() {
+	if f.EtherType == ethernet.EtherTypeARP {
 		p, err := parseARP(f)
-		if err != nil || p.Operation != arp.OperationReply || p.SenderIP != target {
-			return nil, errNoFrame
+		if err != nil || p.Operation != arp.OperationReply || !bytes.Equal(p.TargetHardwareAddr, w.mac) {
+			return netip.Addr{}, nil, errNoFrame
 		}
-		return bytes.Clone(p.SenderHardwareAddr), nil
+		return p.SenderIP, bytes.Clone(p.SenderHardwareAddr), nil
 	}
 	_, m, err := parseND(f)
 	if err != nil {
-		return nil, errNoFrame
+		return netip.Addr{}, nil, errNoFrame
 	}
 	na, ok := m.(*ndp.NeighborAdvertisement)
-	if !ok || na.TargetAddress != target {
-		return nil, errNoFrame
+	if !ok || !na.Solicited {
+		return netip.Addr{}, nil, errNoFrame
 	}
 	for _, o := range na.Options {
 		if lla, ok := o.(*ndp.LinkLayerAddress); ok && lla.Direction == ndp.Target {
-			return bytes.Clone(lla.Addr), nil
+			return na.TargetAddress, bytes.Clone(lla.Addr), nil
 		}
 	}
-	return bytes.Clone(f.Source), nil
+	return na.TargetAddress, bytes.Clone(f.Source), nil
 }
