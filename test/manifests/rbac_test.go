@@ -61,10 +61,10 @@ func TestRights(t *testing.T) {
 				"watch vippools.evenkeel.io", "patch vippools.evenkeel.io/status", "watch vipnodes.evenkeel.io",
 				"create " + own + "pods", "delete " + own + "pods", "patch " + own + "pods", "watch " + own + "pods",
 				"create " + own + "leases.coordination.k8s.io", "update " + own + "leases.coordination.k8s.io=evenkeel-controller",
-				"create default:events.events.k8s.io",
+				"create default:events.events.k8s.io", "patch default:events.events.k8s.io", "create " + own + "events",
 			},
 			mayNot: []string{
-				"update services", "patch services", "delete services", "create default:pods", "delete kube-system:pods", "list default:pods",
+				"update services", "patch services", "create default:events", "update vips.evenkeel.io/finalizers", "delete services", "create default:pods", "delete kube-system:pods", "list default:pods",
 				"create vippools.evenkeel.io", "update vippools.evenkeel.io", "delete vippools.evenkeel.io", "update vipnodes.evenkeel.io/status",
 				"create " + own + "pods/binding", "create " + own + "pods/exec", "update nodes", "patch nodes/status",
 				"update " + own + "leases.coordination.k8s.io=evenkeel-scheduler",
