@@ -207,26 +207,29 @@ func (b *Binder) alreadyBound(bd Binding) (bool, error) {
 	return true, nil
 }
 
-// admit checks what must be true of the interface. The caller holds ops.
+// admit checks what must be true of the interface, by a fresh listing: notifications may be on their way. The caller
+// holds ops.
 func (b *Binder) admit(bd Binding) error {
-	if bd.RequireOwn && !b.hasOwn(bd.Interface, bd.Addr) {
-		// Notifications may be on their way, or nobody runs Run: ask the kernel before refusing.
-		list, err := b.kernel.Addresses()
-		if err != nil {
-			return err
-		}
-		b.learnOwn(list)
-		if !b.hasOwn(bd.Interface, bd.Addr) {
-			return ErrNoNodeAddress
+	list, err := b.kernel.Addresses()
+	if err != nil {
+		return err
+	}
+	b.learnOwn(list)
+	own := false
+	for _, a := range list {
+		switch {
+		case a.Index != bd.Interface:
+		case a.Addr() == bd.Addr:
+			// IPv4 would accept the same address a second time, with another prefix length.
+			if !a.Full() || !Ours(a) {
+				return ErrNotOurs
+			}
+		case Own(a) && a.Addr().Is4() == bd.Addr.Is4():
+			own = true
 		}
 	}
-	b.mu.RLock()
-	defer b.mu.RUnlock()
-	for p := range b.own[bd.Interface] {
-		// IPv4 would accept the same address a second time, with another prefix length.
-		if p.Addr() == bd.Addr {
-			return ErrNotOurs
-		}
+	if bd.RequireOwn && !own {
+		return ErrNoNodeAddress
 	}
 	return nil
 }
@@ -238,7 +241,7 @@ func (b *Binder) create(bd Binding) (Lease, error) {
 	sent := b.opts.Clock.Now()
 	err := b.one(rtnl.Request{Op: rtnl.Create, Address: a})
 	if errors.Is(err, unix.EEXIST) {
-		if err := b.onlyOurs(bd); err != nil {
+		if err := b.admit(bd); err != nil {
 			return Lease{}, err
 		}
 		sent = b.opts.Clock.Now()
@@ -255,20 +258,6 @@ func (b *Binder) create(bd Binding) (Lease, error) {
 		return Lease{}, errors.Join(ErrLate, b.remove(bd))
 	}
 	return lease, nil
-}
-
-// onlyOurs checks that the address that is in bd's way is an announcer's.
-func (b *Binder) onlyOurs(bd Binding) error {
-	list, err := b.kernel.Addresses()
-	if err != nil {
-		return err
-	}
-	for _, a := range list {
-		if a.Index == bd.Interface && a.Addr() == bd.Addr && !(a.Full() && Ours(a)) {
-			return ErrNotOurs
-		}
-	}
-	return nil
 }
 
 // Unbind takes VIPs off their interfaces; what isn't bound is ignored. From its call on Held is false for them. They
@@ -355,13 +344,7 @@ func (b *Binder) addOwn(a rtnl.Address) bool {
 	return !known
 }
 
-// hasOwn says whether the interface has an own address of addr's family.
-func (b *Binder) hasOwn(index int, addr netip.Addr) bool {
-	b.mu.RLock()
-	defer b.mu.RUnlock()
-	return b.ownLocked(index, addr)
-}
-
+// ownLocked says whether the interface has an own address of addr's family. The caller holds mu.
 func (b *Binder) ownLocked(index int, addr netip.Addr) bool {
 	for p := range b.own[index] {
 		if p.Addr().Is4() == addr.Is4() {
