@@ -5,8 +5,7 @@ import (
 	"net/netip"
 )
 
-// The lab's address plan. 192.0.2.10 to .99 and 2001:db8::10 to ::99 are free
-// for pools.
+// The lab's address plan. 192.0.2.10 to .99 and 2001:db8::/112 are free for pools.
 var (
 	// SegmentV4 and SegmentV6 are the subnets of the segment.
 	SegmentV4 = netip.MustParsePrefix("192.0.2.0/24")
@@ -53,7 +52,7 @@ var (
 var serviceHost = ServicesV4.Addr().Next()
 
 // host4 and host6 are a host's addresses within the given subnets. The IPv6
-// address reads like the IPv4 one: 192.0.2.101 and 2001:db8::101.
+// address reads like the IPv4 one: 192.0.2.101 and 2001:db8::1:101.
 func host4(p netip.Prefix, host int) netip.Prefix {
 	a := p.Addr().As4()
 	a[3] = byte(host)
@@ -62,7 +61,8 @@ func host4(p netip.Prefix, host int) netip.Prefix {
 
 func host6(p netip.Prefix, host int) netip.Prefix {
 	a := p.Addr().As16()
-	digits := host/100*256 + host/10%10*16 + host%10
+	digits := host/100<<8 | host/10%10<<4 | host%10
+	a[13] = 1
 	a[14], a[15] = byte(digits>>8), byte(digits)
 	return netip.PrefixFrom(netip.AddrFrom16(a), p.Bits())
 }
