@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/http/httptest"
+	goruntime "runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -200,6 +201,10 @@ func TestNewKnowsAllVIPNodesAndFollowsThem(t *testing.T) {
 	}
 	if err := pl.Close(); err != nil {
 		t.Fatal(err)
+	}
+	stacks := make([]byte, 1<<20)
+	if stacks = stacks[:goruntime.Stack(stacks, true)]; strings.Contains(string(stacks), "(*activator).run") {
+		t.Error("Close returned before what New started had ended")
 	}
 	if err := pl.Close(); err != nil {
 		t.Errorf("closing twice: %v", err)

@@ -52,6 +52,42 @@ func TestTallyAnswersFromTheMemoOnlyWhereGenerationsMeanSomething(t *testing.T) 
 	}
 }
 
+// The same seen through the plugin: in a pod-group cycle Filter and Score go by the pods that are there.
+func TestPodGroupCyclesBypassTheMemo(t *testing.T) {
+	pl, pod := newTestPlugin(t), vipPod("p", "192.0.2.10").Obj()
+	pl.nodes.set("n", factsOf(vipNode("n", alive("eth0", "192.0.2.101/24"))))
+	node := nodeInfo(st.MakeNode().Name("n").Obj())
+	pl.tally.nodes["n"] = counted{node.GetGeneration(), nodeCount{load: 77, vips: map[string]struct{}{"192-0-2-10": {}}}}
+
+	for name, tt := range map[string]struct {
+		group  bool
+		load   int64
+		passes bool
+	}{
+		"the memo's answer in the cycle of one pod": {group: false, load: 77, passes: false},
+		"the pods' answer in a pod group's cycle":   {group: true, load: 0, passes: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			state := framework.NewCycleState()
+			if tt.group {
+				state.SetPodGroupSchedulingCycle(framework.NewCycleState())
+			}
+			if _, status := pl.PreFilter(t.Context(), state, pod, []fwk.NodeInfo{node}); !status.IsSuccess() {
+				t.Fatal(status)
+			}
+			if status := pl.Filter(t.Context(), state, pod, node); status.IsSuccess() != tt.passes {
+				t.Errorf("Filter: %v", status)
+			}
+			if status := pl.PreScore(t.Context(), state, pod, []fwk.NodeInfo{node}); !status.IsSuccess() {
+				t.Fatal(status)
+			}
+			if load, status := pl.Score(t.Context(), state, pod, node); load != tt.load || !status.IsSuccess() {
+				t.Errorf("load %d (%v), want %d", load, status, tt.load)
+			}
+		})
+	}
+}
+
 func TestTallyForgetsNodesThatAreGone(t *testing.T) {
 	memo := newTally()
 	var nodes []fwk.NodeInfo
