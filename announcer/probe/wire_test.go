@@ -215,6 +215,7 @@ func TestAKernelThatDoesProxyARPIsNoOwner(t *testing.T) {
 		t.Fatal(err)
 	}
 	pr := setup(t, p, false)
+	requireProxy(t, p, vip4)
 	s := open(t, pr, vip4, net4)
 	if v := verdict(t, s); !v.Free {
 		t.Errorf("%s", v)
@@ -288,5 +289,39 @@ func proxyARP(t *testing.T, name string) {
 		if err := os.WriteFile(path, []byte(v), 0o644); err != nil {
 			t.Fatal(err)
 		}
+	}
+}
+
+// requireProxy waits until the peer answers an ordinary question for addr.
+func requireProxy(t *testing.T, p *nstest.Pair, addr netip.Addr) {
+	t.Helper()
+	ifi, err := net.InterfaceByIndex(p.Index())
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := arp.Listen(ifi)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = c.Close() }()
+	var answered atomic.Bool
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error)
+	go func() {
+		done <- c.Run(ctx, func(h wire.Heard) {
+			if h.Addr == addr && h.Kind == wire.Answer {
+				answered.Store(true)
+			}
+		})
+	}()
+	nstest.Eventually(t, "an answer of the proxy", func() bool {
+		if err := c.Request(netip.MustParseAddr("198.51.100.9"), addr, wire.Broadcast); err != nil {
+			t.Fatal(err)
+		}
+		return answered.Load()
+	})
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
 	}
 }
