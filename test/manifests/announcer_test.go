@@ -88,7 +88,7 @@ func TestAnnouncerPods(t *testing.T) {
 				kind = types.StrategicMergePatchType
 			}
 			if test.loosened {
-				allowPods(t, admin)
+				allowTooMuch(t, admin)
 			}
 			pod := makePlaceholder(t, admin, node, test.change)
 			var err error
@@ -220,6 +220,20 @@ func TestAnnouncerVIPNodes(t *testing.T) {
 	})
 	t.Run("delete its own", func(t *testing.T) {
 		checkRefusal(t, first.Delete(t.Context(), vipNode.DeepCopy()), "cannot delete resource")
+	})
+	t.Run("were RBAC too wide", func(t *testing.T) {
+		allowTooMuch(t, admin)
+		checkRefusal(t, first.Delete(t.Context(), vipNode.DeepCopy()), "may not delete VIPNodes")
+		checkRefusal(t, second.Delete(t.Context(), vipNode.DeepCopy()), "may not delete VIPNodes")
+		finalizer := client.RawPatch(types.MergePatchType, []byte(`{"metadata":{"finalizers":["example.org/stay"]}}`))
+		checkRefusal(t, first.Patch(t.Context(), vipNode.DeepCopy(), finalizer), "has no finalizers")
+		pod := makePlaceholder(t, admin, "node-1", nil)
+		checkRefusal(t, first.Delete(t.Context(), pod), "may change only the status of pods")
+		elsewhere := &corev1.Pod{
+			ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "mine"},
+			Spec:       corev1.PodSpec{NodeName: "node-1", Containers: []corev1.Container{{Name: "x", Image: "x"}}},
+		}
+		checkRefusal(t, first.Create(t.Context(), elsewhere), "may change only the status of pods")
 	})
 }
 

@@ -10,42 +10,49 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"evenkeel.io/evenkeel/api/v1alpha1"
 )
 
-// allowPods grants the announcers everything on pods until the test ends, as a careless administrator might.
-func allowPods(t *testing.T, admin client.Client) {
+// allowTooMuch grants the announcers everything on pods and VIPNodes until the test ends, as a careless administrator might:
+// what is refused then, the admission policies refuse.
+func allowTooMuch(t *testing.T, admin client.Client) {
 	t.Helper()
-	role := &rbacv1.Role{
-		ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "too-wide"},
-		Rules:      []rbacv1.PolicyRule{{APIGroups: []string{""}, Resources: []string{"pods"}, Verbs: []string{"*"}}},
-	}
-	binding := &rbacv1.RoleBinding{
-		ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "too-wide"},
-		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: "too-wide"},
+	name := metav1.ObjectMeta{Name: "evenkeel-test-too-wide"}
+	role := &rbacv1.ClusterRole{ObjectMeta: name, Rules: []rbacv1.PolicyRule{
+		{APIGroups: []string{""}, Resources: []string{"pods"}, Verbs: []string{"*"}},
+		{APIGroups: []string{v1alpha1.GroupVersion.Group}, Resources: []string{"vipnodes"}, Verbs: []string{"*"}},
+	}}
+	binding := &rbacv1.ClusterRoleBinding{
+		ObjectMeta: name,
+		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: role.Name},
 		Subjects:   []rbacv1.Subject{{Kind: rbacv1.ServiceAccountKind, Namespace: ns, Name: announcer}},
 	}
 	for _, object := range []client.Object{role, binding} {
 		if err := admin.Create(t.Context(), object); err != nil {
 			t.Fatal(err)
 		}
-		t.Cleanup(func() { _ = admin.Delete(context.Background(), object) })
 	}
-	wantAllowed := func(allowed bool) func(context.Context) (bool, error) {
-		return func(ctx context.Context) (bool, error) {
+	settled := func(ctx context.Context, allowed bool) error {
+		return wait.PollUntilContextTimeout(ctx, 50*time.Millisecond, settleTimeout, true, func(ctx context.Context) (bool, error) {
 			got, err := may(ctx, admin, announcer, authorizationv1.ResourceAttributes{Namespace: ns, Verb: "patch", Resource: "pods"})
 			return got == allowed, err
-		}
+		})
 	}
-	if err := wait.PollUntilContextTimeout(t.Context(), 50*time.Millisecond, settleTimeout, true, wantAllowed(true)); err != nil {
-		t.Fatalf("waiting for the wide role: %v", err)
-	}
-	// Cleanups run last first: this one deletes and waits, so that no later test is allowed by accident.
 	t.Cleanup(func() {
-		_ = admin.Delete(context.Background(), binding)
-		if err := wait.PollUntilContextTimeout(context.Background(), 50*time.Millisecond, settleTimeout, true, wantAllowed(false)); err != nil {
+		for _, object := range []client.Object{binding, role} {
+			if err := admin.Delete(context.Background(), object); err != nil {
+				t.Error(err)
+			}
+		}
+		// No later test may be allowed something by accident.
+		if err := settled(context.Background(), false); err != nil {
 			t.Errorf("waiting for the wide role to go: %v", err)
 		}
 	})
+	if err := settled(t.Context(), true); err != nil {
+		t.Fatalf("waiting for the wide role: %v", err)
+	}
 }
 
 // may asks the API server whether RBAC lets a service account of ours do something.
