@@ -275,6 +275,29 @@ func TestTheConnOutlivesADownedInterfaceButNotADeletedOne(t *testing.T) {
 	}
 }
 
+func TestAnInterfaceThatIsDeletedWhileDownIsNoticed(t *testing.T) {
+	p := nstest.NewPair(t, "arp0")
+	_, _, done := listen(t, p)
+	if err := netlink.LinkSetDown(p.Link); err != nil {
+		t.Fatal(err)
+	}
+	// The kernel says nothing to the socket of a downed interface that goes.
+	// The pause lets the reader see it down first; without it the test would
+	// pass for less.
+	time.Sleep(50 * time.Millisecond)
+	if err := netlink.LinkDel(p.Link); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case err := <-done:
+		if !errors.Is(err, wire.ErrGone) {
+			t.Errorf("Run returned %v", err)
+		}
+	case <-time.After(patience):
+		t.Fatal("still reads from a deleted interface")
+	}
+}
+
 func TestTheMACIsThePresentOne(t *testing.T) {
 	p := nstest.NewPair(t, "arp0")
 	c, _, _ := listen(t, p)
