@@ -147,14 +147,14 @@ func (k *Keeper) create(ctx context.Context, m *memory, s Subject, places Places
 	}
 	for {
 		pod := Build(s, k.look, claim, before)
-		k.expect(m, pod.Name, claim)
+		undo := k.expect(m, pod.Name, claim)
 		err := k.client.Create(ctx, pod)
 		if err == nil {
 			klog.FromContext(ctx).V(2).Info("Created placeholder", "vip", s.VIP.Name, "pod", klog.KObj(pod), "term", claim.Term)
 			return pod, nil
 		}
 		if !apierrors.IsAlreadyExists(err) {
-			k.Observed(s.VIP.Name, pod.Name)
+			undo() // should it be there after all, the next try meets it under this name
 			return nil, fmt.Errorf("creating placeholder %s: %w", pod.Name, err)
 		}
 		var existing corev1.Pod
@@ -163,7 +163,7 @@ func (k *Keeper) create(ctx context.Context, m *memory, s Subject, places Places
 		case err == nil && ownedBy(&existing, s.VIP) && !placeholder.Ended(&existing):
 			return &existing, nil // ours, made before a restart or by a request whose answer was lost
 		case err != nil && !apierrors.IsNotFound(err):
-			k.Observed(s.VIP.Name, pod.Name)
+			undo()
 			return nil, fmt.Errorf("looking at placeholder %s: %w", pod.Name, err)
 		}
 		claim.Sequence++
@@ -171,11 +171,18 @@ func (k *Keeper) create(ctx context.Context, m *memory, s Subject, places Places
 	}
 }
 
-func (k *Keeper) expect(m *memory, pod string, claim Claim) {
+// expect notes what is about to be created; undo forgets it again.
+func (k *Keeper) expect(m *memory, pod string, claim Claim) (undo func()) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	sequence, term := m.sequence, m.term
 	m.unseen, m.unseenUntil = pod, k.clock.Now().Add(expectation)
 	m.sequence, m.term = max(m.sequence, claim.Sequence), max(m.term, claim.Term)
+	return func() {
+		k.mu.Lock()
+		defer k.mu.Unlock()
+		m.unseen, m.sequence, m.term = "", sequence, term
+	}
 }
 
 // Observed says that a watch has shown the pod: from now on the cache is right about it.

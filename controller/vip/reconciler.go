@@ -34,7 +34,13 @@ type Reconciler struct {
 	Teller   *serving.Teller
 
 	mu      sync.Mutex
-	waiting map[string]time.Time // since when VIPs have been unannounced
+	waiting map[string]unannounced
+}
+
+// unannounced is since when a VIP has been announced by nobody for one reason.
+type unannounced struct {
+	since  time.Time
+	reason string
 }
 
 // Reconcile brings a VIP's placeholders and status in line with its spec, its Service and its pool.
@@ -149,20 +155,21 @@ func (r *Reconciler) pool(ctx context.Context, name string) (*v1alpha1.VIPPool, 
 	return &pool, nil
 }
 
-// waitFor returns how much of its patience an unannounced VIP has left.
-func (r *Reconciler) waitFor(vip *v1alpha1.VIP, patience time.Duration) time.Duration {
+// waitFor returns how much patience is left with a VIP that nobody announces. It begins anew with each reason: a placement
+// goes through several.
+func (r *Reconciler) waitFor(vip string, s state) time.Duration {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	now := r.Clock.Now()
-	since, ok := r.waiting[vip.Name]
-	if !ok {
+	w, ok := r.waiting[vip]
+	if !ok || w.reason != s.reason {
 		if r.waiting == nil {
-			r.waiting = map[string]time.Time{}
+			r.waiting = map[string]unannounced{}
 		}
-		since = now
-		r.waiting[vip.Name] = now
+		w = unannounced{since: now, reason: s.reason}
+		r.waiting[vip] = w
 	}
-	return max(0, patience-now.Sub(since))
+	return max(0, s.patience-now.Sub(w.since))
 }
 
 func (r *Reconciler) stopWaiting(vip string) {

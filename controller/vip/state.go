@@ -79,9 +79,9 @@ func (s *state) unannounced(main *corev1.Pod, out place.Outcome) {
 		}
 	case main.Spec.NodeName == "":
 		s.term = place.Term(main)
-		s.reason, s.message, s.patience = v1alpha1.ReasonUnschedulable, "The placeholder waits for "+placeholder.SchedulerName, longPatience
+		s.reason, s.message, s.patience = v1alpha1.ReasonNotReported, placeholder.SchedulerName+" has not answered yet: is it running?", longPatience
 		if c := condition(main, corev1.PodScheduled); c != nil && c.Status == corev1.ConditionFalse && c.Message != "" {
-			s.message, s.patience = c.Message, usualPatience
+			s.reason, s.message, s.patience = v1alpha1.ReasonUnschedulable, c.Message, usualPatience
 		}
 	default:
 		s.term = place.Term(main)

@@ -92,7 +92,7 @@ func display(vip *v1alpha1.VIP) string {
 func (r *Reconciler) report(ctx context.Context, vip *v1alpha1.VIP, service *corev1.Service, out place.Outcome) (time.Duration, error) {
 	s := observe(vip, out)
 	if s.node == "" && s.patience > 0 {
-		if wait := r.waitFor(vip, s.patience); wait > 0 {
+		if wait := r.waitFor(vip.Name, s); wait > 0 {
 			return wait, nil
 		}
 	} else {
@@ -160,13 +160,14 @@ func (r *Reconciler) tell(service *corev1.Service, vip *v1alpha1.VIP, next *v1al
 
 // warning names what is wrong and says what to do.
 func warning(s state) (reason, note string) {
+	what := strings.TrimSuffix(s.message, ".")
 	switch {
 	case noSlot(s.message):
-		return "NoPodSlot", s.message + ". A VIP takes a pod slot of the node that announces it: raise the kubelets' maxPods, add nodes or delete pods. It is tried again by itself"
+		return "NoPodSlot", what + ". A VIP takes a pod slot of the node that announces it: raise the kubelets' maxPods, add nodes or delete pods. It is tried again by itself"
 	case s.reason == v1alpha1.ReasonUnschedulable:
-		return "NoEligibleNode", s.message + " It is placed by itself as soon as a node may announce it"
+		return "NoEligibleNode", what + ". It is placed by itself as soon as a node may announce it"
 	case s.reason == placeholder.ReasonConflict:
-		return "AddressConflict", s.message + ". Take the address from that machine or out of the VIPPool"
+		return "AddressConflict", what + ". Take the address from that machine or out of the VIPPool"
 	default:
 		return s.reason, s.message
 	}
