@@ -28,9 +28,9 @@ const (
 	frameMax = 512
 	// sendPatience bounds a send when the interface's queue is full.
 	sendPatience = 100 * time.Millisecond
-	// downPoll is how often a downed interface is asked whether it still
-	// exists: the kernel tells the socket that it went down, not that it
-	// vanished afterwards.
+	// downPoll is how often an interface that has ever been down is asked
+	// whether it still exists: the kernel tells the socket that it went down,
+	// not that it vanished afterwards nor that it came up.
 	downPoll = time.Second
 	// drainMax bounds one draining, so that a flood can't keep Run from seeing
 	// its context. A default receive buffer holds fewer frames.
@@ -53,8 +53,9 @@ type Conn struct {
 	buf    []byte
 	oob    []byte
 	handle func(frame []byte, at time.Time)
-	// down is set when the kernel reported that the interface went down, and
-	// cleared by the next frame.
+	// down is set for good when the kernel reported for the first time that the
+	// interface went down. That a frame follows doesn't mean that it is up: the
+	// error overtakes what is queued.
 	down bool
 }
 
@@ -189,13 +190,15 @@ func (c *Conn) Run(ctx context.Context, handle func(frame []byte, at time.Time))
 	})
 	defer stop()
 
+	down := false
 	for ctx.Err() == nil {
-		down, err := c.wait()
+		var err error
+		down, err = c.wait(down)
 		switch {
 		case ctx.Err() != nil:
 			return nil
 		case err == nil || errors.Is(err, os.ErrDeadlineExceeded):
-			// Down, or came up meanwhile: handled below.
+			// Whether the interface is still there is asked below.
 		case transient(err):
 			if err := pause(ctx, retryPause); err != nil {
 				return nil
@@ -222,20 +225,18 @@ func (c *Conn) Run(ctx context.Context, handle func(frame []byte, at time.Time))
 	return nil
 }
 
-// wait reads frames until an error, the read deadline, drainMax frames, or a
-// change between up and down; it returns whether the interface was last seen
-// down.
-func (c *Conn) wait() (down bool, err error) {
-	c.mu.Lock()
-	before := c.down
-	c.mu.Unlock()
+// wait reads frames until an error, the read deadline, drainMax frames, or the
+// first report that the interface is down, unless the caller knows; it returns
+// whether there was one. The caller's knowledge counts, not c.down at this
+// time: Sync may have taken the report.
+func (c *Conn) wait(known bool) (down bool, err error) {
 	var derr error
 	rerr := c.raw.Read(func(fd uintptr) bool {
 		more, err := c.drain(fd)
 		derr = err
 		c.mu.Lock()
 		defer c.mu.Unlock()
-		return more || derr != nil || c.down != before
+		return more || derr != nil || c.down != known
 	})
 	c.mu.Lock()
 	down = c.down
@@ -271,7 +272,6 @@ func (c *Conn) drain(fd uintptr) (more bool, err error) {
 		n, oobn, flags, _, err := unix.Recvmsg(int(fd), c.buf, c.oob, unix.MSG_DONTWAIT)
 		switch {
 		case err == nil:
-			c.down = false
 			if flags&unix.MSG_TRUNC == 0 {
 				c.handle(c.buf[:n], received(time.Now(), c.oob[:oobn]))
 			}
@@ -279,7 +279,7 @@ func (c *Conn) drain(fd uintptr) (more bool, err error) {
 		case errors.Is(err, unix.EAGAIN):
 			return false, nil
 		case errors.Is(err, unix.ENETDOWN):
-			// Reported once per going down; then the queue is only silent.
+			// Reported once each time; then the queue is only silent.
 			c.down = true
 		default:
 			return false, err
