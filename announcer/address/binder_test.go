@@ -371,6 +371,29 @@ func TestAfterAFlushTheNodesAddressComesFirst(t *testing.T) {
 	}
 }
 
+func TestADeletedAddressWaitsForTheNodesAddress(t *testing.T) {
+	p := dualStack(t)
+	var rec recorder
+	b, _ := start(t, Options{Lifetime: calm, RenewEvery: time.Minute, Notify: rec.notify})
+	mustBind(t, b, p.Index(), vip4, vip6)
+	for own, addr := range map[string]netip.Addr{"192.0.2.1/24": vip4, "2001:db8::1/64": vip6} {
+		p.DelAddr(t, own)
+		p.DelAddr(t, netip.PrefixFrom(addr, addr.BitLen()).String())
+		nstest.Eventually(t, "suspension of "+addr.String(), func() bool { return rec.has(SuspendedEvent, addr) })
+		if e, _ := rec.find(SuspendedEvent, addr); e.Reason != NoNodeAddress {
+			t.Errorf("%s suspended for %s, want %s", addr, e.Reason, NoNodeAddress)
+		}
+		if onLink(t, p.Index(), addr) || rec.has(RestoredEvent, addr) {
+			t.Errorf("%s was put back without the node's address", addr)
+		}
+		p.AddAddr(t, own)
+		nstest.Eventually(t, addr.String()+" to be put back", func() bool { return rec.has(RestoredEvent, addr) })
+		if !onLink(t, p.Index(), addr) || !b.Held(addr) {
+			t.Errorf("%s isn't held after it was put back", addr)
+		}
+	}
+}
+
 func TestAnOwnAddressThatComesLaterGetsTheFirstPlace(t *testing.T) {
 	p := dualStack(t)
 	second := netip.MustParseAddr("192.0.2.11")
