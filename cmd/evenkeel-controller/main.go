@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/discovery"
 	"k8s.io/client-go/rest"
@@ -168,8 +169,13 @@ func checkAPI(ctx context.Context, config *rest.Config) error {
 	return missing
 }
 
+// groupVersions is the part of discovery that is used.
+type groupVersions interface {
+	ServerResourcesForGroupVersion(groupVersion string) (*metav1.APIResourceList, error)
+}
+
 // missingKinds asks for our objects. missing names those that the server doesn't have; err means that it couldn't be asked.
-func missingKinds(client discovery.ServerResourcesInterface) (missing, err error) {
+func missingKinds(client groupVersions) (missing, err error) {
 	list, err := client.ServerResourcesForGroupVersion(v1alpha1.GroupVersion.String())
 	if apierrors.IsNotFound(err) {
 		return fmt.Errorf("the API server doesn't know %s: apply the CustomResourceDefinitions (manifests/crd) first", v1alpha1.GroupVersion), nil
