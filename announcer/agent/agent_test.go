@@ -119,7 +119,18 @@ func (r *rig) guardInForce() {
 
 type store struct{ *rig }
 
-func (s store) Save(saved state.State) error { s.saved = saved; return nil }
+func (s store) Save(saved state.State) error {
+	s.saved = saved
+	saved.Version, saved.BootID = state.Version, "boot"
+	content, err := state.Encode(saved)
+	if err == nil {
+		_, err = state.Decode(content, "boot")
+	}
+	if err != nil {
+		s.t.Errorf("the saved state can't be read again: %v", err)
+	}
+	return err
+}
 
 type pods struct{ *rig }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/klog/v2"
@@ -75,7 +76,7 @@ func ownerOf(vip state.VIP) placeholder.Placeholder {
 		owner.Addresses = append(owner.Addresses, a.Addr)
 	}
 	for _, port := range vip.Ports {
-		owner.Ports = append(owner.Ports, placeholder.Port{Protocol: port.Protocol, Port: port.Port})
+		owner.Ports = append(owner.Ports, placeholder.Port{Protocol: strings.ToLower(port.Protocol), Port: port.Port})
 	}
 	if peers, err := placeholder.ParsePeers(vip.Peers); err == nil {
 		owner.Peers = peers
@@ -109,7 +110,7 @@ func (a *Agent) snapshot() state.State {
 				Pod: state.Pod{Namespace: p.owner.Pod.Namespace, Name: p.owner.Pod.Name, UID: string(p.owner.UID)},
 			}
 			for _, port := range p.owner.Ports {
-				vip.Ports = append(vip.Ports, state.Port{Protocol: port.Protocol, Port: port.Port})
+				vip.Ports = append(vip.Ports, state.Port{Protocol: strings.ToUpper(port.Protocol), Port: port.Port})
 			}
 			vips[p.owner.UID] = vip
 		}

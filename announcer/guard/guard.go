@@ -19,12 +19,10 @@ type Table interface {
 	Renew(ctx context.Context) error
 }
 
-// RenewEvery is how often the elements' timeouts (110 s) are started anew.
-const RenewEvery = 30 * time.Second
-
 // Guard applies the newest wish and lets the others pass. Its methods are safe for concurrent use.
 type Guard struct {
 	table  Table
+	every  time.Duration
 	notify func(error)
 
 	mu      sync.Mutex
@@ -33,10 +31,10 @@ type Guard struct {
 	changed chan struct{}
 }
 
-// New returns a guard. notify is told after each try whether the protection is in force; it must not block. A nil table
+// New returns a guard that starts the elements' timeouts anew at the given interval. notify is told after each try whether the protection is in force; it must not block. A nil table
 // protects nothing and says nothing.
-func New(table Table, notify func(error)) *Guard {
-	return &Guard{table: table, notify: notify, changed: make(chan struct{}, 1)}
+func New(table Table, every time.Duration, notify func(error)) *Guard {
+	return &Guard{table: table, every: every, notify: notify, changed: make(chan struct{}, 1)}
 }
 
 // Set asks for the complete set. done is called once it, or a later one, is in force, or when that failed: a VIP that can't be
@@ -62,7 +60,7 @@ func (g *Guard) Run(ctx context.Context) error {
 		<-ctx.Done()
 		return nil
 	}
-	renew := time.NewTicker(RenewEvery)
+	renew := time.NewTicker(g.every)
 	defer renew.Stop()
 	for {
 		select {

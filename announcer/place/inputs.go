@@ -86,7 +86,9 @@ func (m *Machine) BindDone(err error, now time.Time) []Effect {
 	}
 	m.state, m.missing, m.retries, m.lost = Held, false, 0, false
 	m.contested, m.contestedAt = MAC{}, time.Time{}
-	m.lateUntil = now.Add(m.config.LateWindow)
+	if m.config.Probe {
+		m.lateUntil = now.Add(m.config.LateWindow)
+	}
 	return []Effect{{Do: Announce, NIC: m.nic}}
 }
 
@@ -127,6 +129,9 @@ func (m *Machine) Heard(from MAC, now time.Time) []Effect {
 	case Lingering: // the successor
 		return m.letGo()
 	case Held:
+		if now.Before(m.lateUntil) {
+			return nil // the watch for late answers judges these: it knows peers and proxies, and withdraws
+		}
 		m.contested, m.contestedAt = from, now
 		if m.defendAt.IsZero() {
 			m.defendAt = latest(now.Add(m.config.DefendDelay), m.lastDefence.Add(m.config.DefendInterval))

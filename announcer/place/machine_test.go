@@ -121,6 +121,10 @@ func TestStories(t *testing.T) {
 			func(m *Machine) []Effect { return m.LateAnswer(stranger, at(4*time.Second)) }, []Action{Silence, CancelProbe, Unbind}, Waiting},
 		{"an answer after the late window doesn't withdraw", held,
 			func(m *Machine) []Effect { return m.LateAnswer(stranger, at(6*time.Second)) }, nil, Held},
+		{"a foreign claim in the late window is left to the watch for late answers", held,
+			func(m *Machine) []Effect {
+				return append(m.Heard(stranger, at(time.Second)), m.Tick(at(4*time.Second))...)
+			}, nil, Held},
 		{"a foreign claim is answered only after a delay", held,
 			func(m *Machine) []Effect { return m.Heard(stranger, at(20*time.Second)) }, nil, Held},
 		{"a foreign claim is defended once the delay is over", func(t *testing.T) *Machine {

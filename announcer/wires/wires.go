@@ -174,7 +174,9 @@ func (s *Set) listen(ctx context.Context, seg *segment) {
 		readers.Go(func() {
 			err := one.link.Run(ctx, func(h probe.Heard) {
 				one.prober.Hear(h)
-				s.hear(h)
+				if !one.prober.IsProxy(h.MAC) { // a proxy answers for everything and owns nothing
+					s.hear(h)
+				}
 			})
 			if err != nil && ctx.Err() == nil {
 				klog.FromContext(ctx).Info("Stopped listening on an interface", "interface", seg.nic.Name, "err", err)

@@ -22,6 +22,9 @@ import (
 	"evenkeel.io/evenkeel/api/version"
 )
 
+// protectLonger is how much longer the protection of an address lasts than the address that a stopped announcer left.
+const protectLonger = 10 * time.Second
+
 // kernel is the side of the announcer that deals with this machine: addresses, interfaces, nftables, kube-proxy's health.
 type kernel struct {
 	binder  *address.Binder
@@ -51,7 +54,7 @@ func newKernel(ctx context.Context, opts *options, api *api) (*kernel, error) {
 	if err != nil {
 		return nil, errors.Join(err, k.nics.Close())
 	}
-	if err := k.openGuard(ctx, opts.protect); err != nil {
+	if err := k.openGuard(ctx, opts); err != nil {
 		return nil, errors.Join(err, k.binder.Close(), k.nics.Close())
 	}
 	if opts.healthCheck != "" {
@@ -66,25 +69,26 @@ func newKernel(ctx context.Context, opts *options, api *api) (*kernel, error) {
 	return k, nil
 }
 
-func (k *kernel) openGuard(ctx context.Context, wanted bool) error {
-	if !wanted {
-		k.guard = guard.New(nil, nil)
+func (k *kernel) openGuard(ctx context.Context, opts *options) error {
+	if !opts.protect {
+		k.guard = guard.New(nil, 0, nil)
 		k.condition(v1alpha1.NodeProtected, metav1.ConditionFalse, "TurnedOff", "--protect=false: the node's own listeners can be reached through its VIPs")
 		return nil
 	}
-	table, err := protect.New(protect.Options{})
+	timeout := opts.handoverLifetime + protectLonger
+	table, err := protect.New(protect.Options{Timeout: timeout})
 	if err == nil {
 		err = table.Open(ctx)
 	}
 	if err != nil {
 		// Announcing goes on: a VIP that isn't shielded beats a VIP that is gone, and the condition says so.
 		klog.FromContext(ctx).Error(err, "VIPs are not protected, the node's own listeners can be reached through them")
-		k.guard = guard.New(nil, nil)
+		k.guard = guard.New(nil, 0, nil)
 		k.condition(v1alpha1.NodeProtected, metav1.ConditionFalse, "Unsupported", err.Error())
 		return nil
 	}
 	k.table = table
-	k.guard = guard.New(table, func(err error) {
+	k.guard = guard.New(table, timeout/4, func(err error) {
 		if err != nil {
 			k.condition(v1alpha1.NodeProtected, metav1.ConditionFalse, "Failed", err.Error())
 			return

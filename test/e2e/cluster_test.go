@@ -22,7 +22,11 @@ import (
 // the cluster as the next one expects it: 30 Services "web-…" on three nodes.
 func TestCluster(t *testing.T) {
 	ctx := t.Context()
-	e, err := scenario.Start(ctx, lab.Options{Nodes: 3, Progress: os.Stderr, Logs: os.Getenv("EVENKEEL_E2E_LOGS")})
+	e, err := scenario.Start(ctx, lab.Options{
+		Nodes: 3, Progress: os.Stderr, Logs: os.Getenv("EVENKEEL_E2E_LOGS"),
+		// A test needn't wait for the time that is meant for pulling an image.
+		ComponentArgs: map[string][]string{"evenkeel-announcer": {"--handover-lifetime=15s"}},
+	})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -47,8 +47,9 @@ type Options struct {
 	Components string
 	// Run names the components to start; all by default.
 	Run []string
-	// ComponentArgs adds arguments by the binary's name.
-	ComponentArgs map[string][]string
+	// ComponentArgs adds arguments by the binary's name, ComponentEnv variables
+	// ("NAME=value").
+	ComponentArgs, ComponentEnv map[string][]string
 
 	// Logs is a folder that receives the processes' logs when the cluster is
 	// closed; they are lost by default.

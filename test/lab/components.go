@@ -98,7 +98,11 @@ func (c *Cluster) component(ctx context.Context, w workload, ns *Netns, node, se
 	if err != nil {
 		return nil, fmt.Errorf("workload %s: %w", w.name, err)
 	}
-	return newProcess(filepath.Join(c.dir, "logs"), name, ns, args, env...), nil
+	env = append(env, c.options.ComponentEnv[container.Name]...)
+	p := newProcess(filepath.Join(c.dir, "logs"), name, ns, args, env...)
+	p.restart = true
+	c.onClose(func() error { p.abandon(); return nil })
+	return p, nil
 }
 
 // mounts replaces the paths that the container would see by those of the lab.

@@ -26,9 +26,18 @@ type Process struct {
 	env  []string
 	log  string
 
+	// restart says that the process is started again when it ends of itself.
+	restart bool
+
 	mu      sync.Mutex
 	running *run
+	// ending: somebody asked the process to end, so that it isn't started again.
+	ending bool
+	again  *time.Timer
 }
+
+// restartAfter is the kubelet's first pause before it starts a container again, shortened as the lab has no images to pull.
+const restartAfter = time.Second
 
 // run is one life of a Process.
 type run struct {
@@ -76,12 +85,37 @@ func (p *Process) Start() error {
 		return fmt.Errorf("starting %s: %w", p.name, err)
 	}
 	r := &run{cmd: cmd, done: make(chan struct{})}
-	p.running = r
+	p.running, p.ending = r, false
 	go func() {
-		defer close(r.done)
 		r.err = cmd.Wait()
+		close(r.done)
+		p.ended(r)
 	}()
 	return nil
+}
+
+// ended plays the kubelet: a component that has ended of itself (a lost leader election, an error) is started again.
+func (p *Process) ended(r *run) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	status, ok := r.cmd.ProcessState.Sys().(syscall.WaitStatus)
+	if p.restart && !p.ending && p.running == r && ok && status.Exited() {
+		p.again = time.AfterFunc(restartAfter, func() {
+			if err := p.Start(); err != nil && !errors.Is(err, ErrPoweredOff) {
+				fmt.Fprintf(os.Stderr, "lab: %v\n", err)
+			}
+		})
+	}
+}
+
+// abandon ends the restarts.
+func (p *Process) abandon() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.ending = true
+	if p.again != nil {
+		p.again.Stop()
+	}
 }
 
 func (r *run) ended() bool {
@@ -120,6 +154,9 @@ func (p *Process) Signal(sig syscall.Signal) error {
 	r := p.current()
 	if r == nil || r.ended() {
 		return fmt.Errorf("signalling %s: %w", p.name, ErrNotRunning)
+	}
+	if sig == unix.SIGTERM || sig == unix.SIGKILL || sig == unix.SIGINT {
+		p.abandon()
 	}
 	if err := r.cmd.Process.Signal(sig); err != nil {
 		if errors.Is(err, os.ErrProcessDone) {

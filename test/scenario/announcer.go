@@ -155,7 +155,19 @@ func (e *Env) StopPast(ctx context.Context, n *lab.Node, pause time.Duration) (P
 	if err == nil {
 		err = foreign.Unbind(held[0])
 	}
-	return result, err
+	if err != nil {
+		return result, err
+	}
+	// With the other machine gone the VIP comes back once the back-off has passed.
+	waitCtx, cancel = context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	return result, lab.Eventually(waitCtx, func(context.Context) error {
+		back, err := Held(n)
+		if err == nil && len(back) < len(held) {
+			err = fmt.Errorf("%d of %d addresses are back after the other machine had gone", len(back), len(held))
+		}
+		return err
+	})
 }
 
 // StallFile is where announcers look whether they are to stall between the check of a lease and its renewal, when the lab's

@@ -100,7 +100,7 @@ type barePods struct {
 }
 
 func (e *Env) watchBarePods(ctx context.Context, prefix string) (*barePods, error) {
-	w, err := e.Kube.CoreV1().Pods("default").Watch(ctx, metav1.ListOptions{LabelSelector: "scenario=bare"})
+	w, err := e.Kube.CoreV1().Pods(lab.Namespace).Watch(ctx, metav1.ListOptions{LabelSelector: "scenario=bare"})
 	if err != nil {
 		return nil, fmt.Errorf("watching bare pods: %w", err)
 	}
@@ -144,7 +144,7 @@ func (b *barePods) create(ctx context.Context, name string) error {
 			Containers:    []corev1.Container{{Name: "pause", Image: "registry.k8s.io/pause:3.10"}},
 		},
 	}
-	if _, err := b.env.Kube.CoreV1().Pods("default").Create(ctx, pod, metav1.CreateOptions{}); err != nil {
+	if _, err := b.env.Kube.CoreV1().Pods(lab.Namespace).Create(ctx, pod, metav1.CreateOptions{}); err != nil {
 		return fmt.Errorf("creating pod %s: %w", name, err)
 	}
 	return nil
