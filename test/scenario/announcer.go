@@ -27,6 +27,26 @@ func Held(n *lab.Node) ([]netip.Addr, error) {
 	return held, nil
 }
 
+// AllHeld waits until the nodes' kernels hold n VIPs together.
+func (e *Env) AllHeld(ctx context.Context, n int) error {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	return lab.Eventually(ctx, func(context.Context) error {
+		total := 0
+		for _, node := range e.Nodes {
+			held, err := Held(node)
+			if err != nil {
+				return err
+			}
+			total += len(held)
+		}
+		if total < n {
+			return fmt.Errorf("the nodes hold %d of %d VIPs", total, n)
+		}
+		return nil
+	})
+}
+
 // Killed is what is left of an announcer that was SIGKILLed and not started again.
 type Killed struct {
 	Addresses int     `json:"addresses"`

@@ -107,6 +107,14 @@ func (e *Env) CreatePool(ctx context.Context, name string, addresses ...string) 
 	return nil
 }
 
+// DeletePool deletes a VIPPool.
+func (e *Env) DeletePool(ctx context.Context, name string) error {
+	if err := e.VIPs.Delete().Resource("vippools").Name(name).Do(ctx).Error(); err != nil {
+		return fmt.Errorf("deleting pool %s: %w", name, err)
+	}
+	return nil
+}
+
 // Options describes a Service of a scenario: our class, and the backends that Start made.
 func Options(o lab.ServiceOptions) lab.ServiceOptions {
 	o.App, o.Class = App, placeholder.DefaultLoadBalancerClass

@@ -78,10 +78,15 @@ func (e *Env) StopPrograms(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
 	var errs []error
+	programs := []*lab.Process{e.Controller, e.Scheduler}
 	for _, n := range e.Nodes {
-		errs = append(errs, n.Announcer.Stop(ctx))
+		programs = append(programs, n.Announcer)
 	}
-	errs = append(errs, e.Controller.Stop(ctx), e.Scheduler.Stop(ctx))
+	for _, p := range programs {
+		if p.Running() {
+			errs = append(errs, p.Stop(ctx))
+		}
+	}
 	return errors.Join(errs...)
 }
 
@@ -131,4 +136,47 @@ func (e *Env) DeleteManifests(ctx context.Context) error {
 	})
 	group.Go(func() error { return e.StopPrograms(ctx) })
 	return group.Wait()
+}
+
+// UninstallOrder is one way to remove Evenkeel.
+type UninstallOrder struct {
+	Name   string
+	Remove func(ctx context.Context, e *Env) error
+}
+
+// UninstallOrders returns ways to remove Evenkeel, sane and otherwise.
+func UninstallOrders() []UninstallOrder {
+	crds := []string{"vips.evenkeel.io", "vippools.evenkeel.io", "vipnodes.evenkeel.io"}
+	deleteCRDs := func(ctx context.Context, e *Env) error {
+		_, err := e.Kubectl(ctx, append([]string{"delete", "crd", "--timeout=120s"}, crds...)...)
+		return err
+	}
+	deleteNamespace := func(ctx context.Context, e *Env) error {
+		_, err := e.Kubectl(ctx, "delete", "namespace", lab.Namespace, "--timeout=120s")
+		return err
+	}
+	return []UninstallOrder{
+		{"delete -k, programs end at once", func(ctx context.Context, e *Env) error { return e.DeleteManifests(ctx) }},
+		{"CRDs first, while everything runs", func(ctx context.Context, e *Env) error {
+			if err := deleteCRDs(ctx, e); err != nil {
+				return err
+			}
+			return e.DeleteManifests(ctx)
+		}},
+		{"namespace first, programs last", func(ctx context.Context, e *Env) error {
+			if err := deleteNamespace(ctx, e); err != nil {
+				return err
+			}
+			return e.DeleteManifests(ctx)
+		}},
+		{"programs first, objects last", func(ctx context.Context, e *Env) error {
+			if err := e.StopPrograms(ctx); err != nil {
+				return err
+			}
+			if err := deleteCRDs(ctx, e); err != nil {
+				return err
+			}
+			return e.DeleteManifests(ctx)
+		}},
+	}
 }

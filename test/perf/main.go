@@ -1,0 +1,103 @@
+// Command perf measures the first slice in the lab and prints each figure as a line of JSON. It is a benchmark: it judges
+// nothing and fails only when something can't be measured at all.
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"runtime"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"evenkeel.io/evenkeel/test/lab"
+)
+
+// benchmark is one group of figures that needs a cluster of its own.
+type benchmark struct {
+	name string
+	what string
+	run  func(ctx context.Context, p printer) error
+}
+
+var benchmarks = []benchmark{
+	{"spread", "30 VIPs on 3 nodes, 50 on 5; after replacing ten", benchSpread},
+	{"latency", "a Service's creation to its first answer, at 20 a second on 5 nodes", benchLatency},
+	{"reach", "what is reachable through every VIP, and from where", benchReach},
+	{"announcer", "announcers killed, restarted, stopped and stalled", benchAnnouncer},
+	{"outage", "60 s without an API server, with and without restarts of the announcers", benchOutage},
+	{"requests", "API requests in steady state and per VIP created", benchRequests},
+	{"scale", "1000 Services over 100 nodes that are only objects", benchScale},
+	{"network", "addresses flushed, foreign machines that answer", benchNetwork},
+	{"uninstall", "deleting everything, in several orders", benchUninstall},
+}
+
+// printer writes a figure.
+type printer func(figure string, value any)
+
+func main() {
+	lab.Enter()
+	only := flag.String("only", "", "benchmarks to run, separated by commas; all by default:\n"+list())
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGINT, unix.SIGTERM)
+	defer stop()
+	failed := false
+	for _, b := range benchmarks {
+		if *only != "" && !slices.Contains(strings.Split(*only, ","), b.name) {
+			continue
+		}
+		fmt.Fprintf(os.Stderr, "=== %s: %s\n", b.name, b.what)
+		begin := time.Now()
+		if err := b.run(ctx, printTo(b.name)); err != nil {
+			failed = true
+			fmt.Fprintf(os.Stderr, "=== %s: %v\n", b.name, err)
+		}
+		fmt.Fprintf(os.Stderr, "=== %s took %.0f s\n", b.name, time.Since(begin).Seconds())
+	}
+	if failed {
+		stop()
+		os.Exit(1)
+	}
+}
+
+func list() string {
+	var b strings.Builder
+	for _, benchmark := range benchmarks {
+		fmt.Fprintf(&b, "  %-10s %s\n", benchmark.name, benchmark.what)
+	}
+	return b.String()
+}
+
+// printTo prints lines that name the benchmark, the machine's cores and its load at that moment.
+func printTo(benchmark string) printer {
+	return func(figure string, value any) {
+		line, err := json.Marshal(struct {
+			Benchmark string `json:"benchmark"`
+			Figure    string `json:"figure"`
+			Cores     int    `json:"cores"`
+			Load      string `json:"load1"`
+			Value     any    `json:"value"`
+		}{benchmark, figure, runtime.NumCPU(), load(), value})
+		if err != nil {
+			line = []byte(fmt.Sprintf(`{"error":%q}`, err))
+		}
+		fmt.Println(string(line))
+	}
+}
+
+// load is the machine's load average of the last minute.
+func load() string {
+	content, err := os.ReadFile("/proc/loadavg")
+	if err != nil {
+		return "unknown"
+	}
+	first, _, _ := bytes.Cut(content, []byte(" "))
+	return string(first)
+}
