@@ -43,6 +43,8 @@ type Pods struct {
 type podReport struct {
 	pod  types.NamespacedName
 	want Condition
+	// notBefore is when want may be written at the earliest.
+	notBefore time.Time
 	// known is what the API server is known to hold, nil before the first report.
 	known map[corev1.PodConditionType]corev1.PodCondition
 }
@@ -76,8 +78,9 @@ func (p *Pods) Observe(pod *corev1.Pod) {
 		p.pods[pod.UID] = report
 	}
 	report.known = known
-	if report.want != (Condition{}) && len(report.patch(p.clock.Now())) > 0 {
-		p.queue.Add(pod.UID)
+	now := p.clock.Now()
+	if report.want != (Condition{}) && len(report.patch(now)) > 0 {
+		p.queue.AddAfter(pod.UID, report.notBefore.Sub(now))
 	}
 }
 
@@ -90,7 +93,7 @@ func (p *Pods) Set(uid types.UID, want Condition, delay time.Duration) {
 	if !ok || report.want == want {
 		return
 	}
-	report.want = want
+	report.want, report.notBefore = want, p.clock.Now().Add(delay)
 	p.queue.AddAfter(uid, delay)
 }
 

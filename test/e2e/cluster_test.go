@@ -23,7 +23,7 @@ import (
 func TestCluster(t *testing.T) {
 	ctx := t.Context()
 	e, err := scenario.Start(ctx, lab.Options{
-		Nodes: 3, Progress: os.Stderr, Logs: os.Getenv("EVENKEEL_E2E_LOGS"),
+		Nodes: 3, Progress: os.Stderr,
 		// A test needn't wait for the time that is meant for pulling an image.
 		ComponentArgs: map[string][]string{"evenkeel-announcer": {"--handover-lifetime=15s"}},
 	})

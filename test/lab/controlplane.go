@@ -87,7 +87,8 @@ func newControlPlane(dir, bin string, extra map[string][]string) (*controlPlane,
 	logs := filepath.Join(dir, "logs")
 	process := func(name string, args ...string) *Process {
 		args = append([]string{filepath.Join(bin, name)}, args...)
-		return newProcess(logs, name, cp.ns, append(args, extra[name]...))
+		// Small heaps make Go collect all the time; two cores have better things to do, and there is memory.
+		return newProcess(logs, name, cp.ns, append(args, extra[name]...), "GOGC=400")
 	}
 	cp.etcd = process("etcd",
 		"--name=lab", "--data-dir="+filepath.Join(dir, "etcd"),

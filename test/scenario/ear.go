@@ -18,7 +18,7 @@ import (
 )
 
 // askEvery is the pace at which the client asks for addresses that aren't there yet.
-const askEvery = 2 * time.Millisecond
+const askEvery = 10 * time.Millisecond
 
 // ear notes when the client first hears where an address is. It keeps its sockets for as long as it listens: opening one per
 // question would cost more than what is measured.

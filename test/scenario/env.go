@@ -23,6 +23,9 @@ import (
 // App is the label of the backends that every Service of a scenario selects.
 const App = "web"
 
+// LogsEnv names the environment variable with a folder that receives the logs of a lab's programs and its audit log.
+const LogsEnv = "EVENKEEL_LAB_LOGS"
+
 // Env is a lab with Evenkeel installed, a pool and backends on every node.
 type Env struct {
 	*lab.Cluster
@@ -38,6 +41,9 @@ func Start(ctx context.Context, o lab.Options) (*Env, error) {
 	root, err := moduleRoot()
 	if err != nil {
 		return nil, err
+	}
+	if o.Logs == "" {
+		o.Logs = os.Getenv(LogsEnv)
 	}
 	o.Manifests = filepath.Join(root, "manifests", "base")
 	o.Components = filepath.Join(root, "bin")
