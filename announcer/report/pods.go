@@ -45,12 +45,19 @@ type podReport struct {
 	want Condition
 	// notBefore is when want may be written at the earliest.
 	notBefore time.Time
+	// written is when the last patch was sent.
+	written time.Time
 	// known is what the API server is known to hold, nil before the first report.
 	known map[corev1.PodConditionType]corev1.PodCondition
+	// seen counts what was observed, so that the answer to a patch doesn't undo newer news.
+	seen int
 }
 
 // podWorkers bounds requests that are under way at once; a burst of new VIPs on a node is reported by so many in parallel.
 const podWorkers = 4
+
+// insistEvery is the pace at which what somebody else keeps changing is put right.
+const insistEvery = time.Second
 
 // NewPods returns a writer; Run does the work.
 func NewPods(client corev1client.PodsGetter, clock clock.Clock) *Pods {
@@ -64,12 +71,6 @@ func NewPods(client corev1client.PodsGetter, clock clock.Clock) *Pods {
 
 // Observe tells what conditions the API server holds for a pod. What differs from the last Set is written again.
 func (p *Pods) Observe(pod *corev1.Pod) {
-	known := map[corev1.PodConditionType]corev1.PodCondition{}
-	for _, condition := range pod.Status.Conditions {
-		if condition.Type == placeholder.ConditionReady || condition.Type == placeholder.ConditionAnnounced {
-			known[condition.Type] = condition
-		}
-	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	report, ok := p.pods[pod.UID]
@@ -77,10 +78,11 @@ func (p *Pods) Observe(pod *corev1.Pod) {
 		report = &podReport{pod: types.NamespacedName{Namespace: pod.Namespace, Name: pod.Name}}
 		p.pods[pod.UID] = report
 	}
-	report.known = known
+	report.known = conditionsOf(pod)
+	report.seen++
 	now := p.clock.Now()
 	if report.want != (Condition{}) && len(report.patch(now)) > 0 {
-		p.queue.AddAfter(pod.UID, report.notBefore.Sub(now))
+		p.queue.AddAfter(pod.UID, latest(report.notBefore, report.written.Add(insistEvery)).Sub(now))
 	}
 }
 
@@ -141,7 +143,8 @@ func (p *Pods) write(ctx context.Context, uid types.UID) error {
 		p.mu.Unlock()
 		return nil
 	}
-	pod, conditions := report.pod, report.patch(p.clock.Now())
+	pod, conditions, seen := report.pod, report.patch(p.clock.Now()), report.seen
+	report.written = p.clock.Now()
 	p.mu.Unlock()
 	if len(conditions) == 0 {
 		return nil
@@ -160,8 +163,29 @@ func (p *Pods) write(ctx context.Context, uid types.UID) error {
 	if err != nil {
 		return fmt.Errorf("patching conditions of %s: %w", pod, err)
 	}
-	p.Observe(written)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if report.seen == seen {
+		report.known = conditionsOf(written)
+	}
 	return nil
+}
+
+func conditionsOf(pod *corev1.Pod) map[corev1.PodConditionType]corev1.PodCondition {
+	known := map[corev1.PodConditionType]corev1.PodCondition{}
+	for _, condition := range pod.Status.Conditions {
+		if condition.Type == placeholder.ConditionReady || condition.Type == placeholder.ConditionAnnounced {
+			known[condition.Type] = condition
+		}
+	}
+	return known
+}
+
+func latest(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
 }
 
 // patch returns the conditions that differ from what the API server holds.
