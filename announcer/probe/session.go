@@ -83,7 +83,7 @@ func (s *Session) poke() {
 }
 
 // Probe asks for the address and blocks until the verdict, with Quick timing
-// for 20 ms if nobody answers. An error means that there is no verdict: a
+// for 12 ms if nobody answers. An error means that there is no verdict: a
 // probe could not be sent, or ctx is done.
 func (s *Session) Probe(ctx context.Context) (Verdict, error) {
 	s.p.mu.Lock()

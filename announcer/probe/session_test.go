@@ -285,7 +285,7 @@ func TestVerdicts(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				seg := newSegment(t, Options{}, tt.machines...)
+				seg := newSegment(t, Options{Timing: unhurried()}, tt.machines...)
 				r := seg.request(tt.controls...)
 				if tt.addr.IsValid() {
 					r.Addr = tt.addr
@@ -309,7 +309,7 @@ func TestVerdicts(t *testing.T) {
 
 func TestProbesAreSpacedAndCounted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		seg := newSegment(t, Options{})
+		seg := newSegment(t, Options{Timing: unhurried()})
 		probe(t, seg.open(t, seg.request()))
 		if diff := cmp.Diff([]time.Duration{0, 7 * ms, 14 * ms}, seg.framesFor(vip)); diff != "" {
 			t.Errorf("probes (-want +got):\n%s", diff)
@@ -337,7 +337,7 @@ func TestALateAnswerIsFoundWhereverItFalls(t *testing.T) {
 	for _, after := range []time.Duration{ms, 19 * ms, 21 * ms, 100 * ms, 500 * ms, 4900 * ms} {
 		for _, deaf := range []bool{false, true} {
 			synctest.Test(t, func(t *testing.T) {
-				seg := newSegment(t, Options{}, machine{mac: foreign, has: holds(vip), after: after})
+				seg := newSegment(t, Options{Timing: unhurried()}, machine{mac: foreign, has: holds(vip), after: after})
 				seg.deaf = deaf
 				s := seg.open(t, seg.request(controls...))
 				v := probe(t, s)
@@ -358,7 +358,7 @@ func TestALateAnswerIsFoundWhereverItFalls(t *testing.T) {
 
 func TestWatchingEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		seg := newSegment(t, Options{}, machine{mac: router, has: everything, after: 100 * ms, unicastAfter: ms},
+		seg := newSegment(t, Options{Timing: unhurried()}, machine{mac: router, has: everything, after: 100 * ms, unicastAfter: ms},
 			machine{mac: peer, has: holds(vip), after: 50 * ms})
 		s := seg.open(t, seg.request(controls...))
 		if v := probe(t, s); !v.Free {
@@ -375,7 +375,7 @@ func TestWatchingEnds(t *testing.T) {
 
 func TestAProxyIsRememberedForOthers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		seg := newSegment(t, Options{}, machine{mac: router, has: everything, after: ms, unicastAfter: ms})
+		seg := newSegment(t, Options{Timing: unhurried()}, machine{mac: router, has: everything, after: ms, unicastAfter: ms})
 		probe(t, seg.open(t, seg.request(controls...)))
 		if !seg.prober.IsProxy(router) || seg.prober.IsProxy(foreign) {
 			t.Error("the proxy is not known")
@@ -395,7 +395,7 @@ func TestAProxyIsRememberedForOthers(t *testing.T) {
 
 func TestAFloodOfMACsIsNoFloodOfOurs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		seg := newSegment(t, Options{})
+		seg := newSegment(t, Options{Timing: unhurried()})
 		s := seg.open(t, seg.request(controls...))
 		for i := range 100 {
 			time.AfterFunc(ms, func() { seg.says(MAC{2, 0, 0, 0, 1, byte(i)}, vip, KindAnswer) })
@@ -412,7 +412,7 @@ func TestAFloodOfMACsIsNoFloodOfOurs(t *testing.T) {
 func TestManyAddressesAtOnceDoNotMixUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		taken := netip.MustParseAddr("198.51.100.7")
-		seg := newSegment(t, Options{}, machine{mac: foreign, has: holds(taken), after: ms})
+		seg := newSegment(t, Options{Timing: unhurried()}, machine{mac: foreign, has: holds(taken), after: ms})
 		var wg sync.WaitGroup
 		for i := range 50 {
 			addr := netip.AddrFrom4([4]byte{198, 51, 100, byte(i)})
@@ -430,7 +430,7 @@ func TestManyAddressesAtOnceDoNotMixUp(t *testing.T) {
 
 func TestWithoutSendingThereIsNoVerdict(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		seg := newSegment(t, Options{})
+		seg := newSegment(t, Options{Timing: unhurried()})
 		s := seg.open(t, seg.request())
 		seg.err = errors.New("network is down")
 		if v, err := s.Probe(t.Context()); !errors.Is(err, seg.err) || v.Free {
@@ -474,7 +474,7 @@ func TestALimitedProbeListensAsLongAfterItsLastFrame(t *testing.T) {
 
 func TestUnsuitableRequestsAreRefused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		seg := newSegment(t, Options{})
+		seg := newSegment(t, Options{Timing: unhurried()})
 		for _, r := range []Request{
 			{},
 			{Addr: netip.MustParseAddr("0.0.0.0")},
@@ -492,4 +492,11 @@ func TestUnsuitableRequestsAreRefused(t *testing.T) {
 			t.Errorf("%+v: %v", tm, err)
 		}
 	}
+}
+
+// unhurried is like Quick with rounder numbers: probes at 0, 7 and 14 ms, a verdict at 20 ms.
+func unhurried() Timing {
+	t := Quick()
+	t.IntervalMin, t.IntervalMax, t.Wait = 7*ms, 7*ms, 6*ms
+	return t
 }

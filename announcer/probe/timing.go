@@ -24,14 +24,14 @@ type Timing struct {
 	Late time.Duration
 }
 
-// Quick returns probes at 0, 7 and 14 ms and a verdict at 20 ms; later answers
+// Quick returns probes at 0, 4 and 8 ms and a verdict at 12 ms; later answers
 // are watched for during 5 s. A machine on the same segment answers within a
-// millisecond or two unless it sleeps.
+// millisecond or two unless it sleeps, and a new VIP waits for all of this.
 func Quick() Timing {
 	return Timing{
 		Count:       3,
-		IntervalMin: 7 * time.Millisecond, IntervalMax: 7 * time.Millisecond,
-		Wait:    6 * time.Millisecond,
+		IntervalMin: 4 * time.Millisecond, IntervalMax: 4 * time.Millisecond,
+		Wait:    4 * time.Millisecond,
 		Control: 300 * time.Millisecond,
 		Late:    5 * time.Second,
 	}

@@ -69,7 +69,7 @@ func (o *options) addFlags(fs *pflag.FlagSet) {
 	fs.StringVar(&o.namespace, "namespace", o.namespace, "Namespace of the placeholder pods.")
 	fs.StringVar(&o.nodeName, "node-name", o.nodeName, "This node's name (default: environment variable NODE_NAME).")
 	fs.StringVar(&o.interfaces, "interfaces", o.interfaces, "Regular expression; only interfaces whose whole name matches may announce. Default: all but loopback and those that container networks make.")
-	fs.StringVar(&o.conflictProbe, "conflict-probe", o.conflictProbe, `How to ask the wire for another owner before an address is first announced: "quick" (3 probes, 20 ms), "rfc5227" (4 to 7 s) or "off".`)
+	fs.StringVar(&o.conflictProbe, "conflict-probe", o.conflictProbe, `How to ask the wire for another owner before an address is first announced: "quick" (3 probes, 12 ms), "rfc5227" (4 to 7 s) or "off".`)
 	fs.StringVar(&o.stateDir, "state-dir", o.stateDir, "Folder for what must survive a restart but not a reboot; put it on tmpfs.")
 	fs.DurationVar(&o.lifetime, "address-lifetime", o.lifetime, "Lifetime that addresses are bound with, renewed every third of it. The kernel removes them by itself when this process dies or hangs. At least 3s.")
 	fs.DurationVar(&o.linger, "linger", o.linger, "How long an address is held for a successor after its placeholder has gone.")

@@ -119,6 +119,8 @@ func newControlPlane(dir, bin string, extra map[string][]string) (*controlPlane,
 		"--kubeconfig="+manager, "--authentication-kubeconfig="+manager, "--authorization-kubeconfig="+manager,
 		"--leader-elect=false", "--use-service-account-credentials=true", "--bind-address=127.0.0.1",
 		"--root-ca-file="+cp.pki.file("ca.crt"), "--service-account-private-key-file="+cp.pki.file("tokens.key"),
+		// Nothing here reads Endpoints, which are deprecated since Kubernetes 1.33; EndpointSlices are written.
+		"--controllers=*,-endpoints-controller",
 		"--cluster-cidr="+PodsV4.String()+","+PodsV6.String(),
 		"--service-cluster-ip-range="+ServicesV4.String()+","+ServicesV6.String(), "--allocate-node-cidrs=false",
 		// Endpoints of a Service are to follow at once, as in an idle cluster.
