@@ -461,7 +461,7 @@ func (l *turns) Wait(ctx context.Context, n int) error {
 
 func TestALimitedProbeListensAsLongAfterItsLastFrame(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		seg := newSegment(t, Options{Limiter: &turns{next: time.Now().Add(30 * ms)}})
+		seg := newSegment(t, Options{Timing: unhurried(), Limiter: &turns{next: time.Now().Add(30 * ms)}})
 		v := probe(t, seg.open(t, seg.request()))
 		if diff := cmp.Diff([]time.Duration{30 * ms, 40 * ms, 50 * ms}, seg.framesFor(vip)); diff != "" {
 			t.Errorf("probes (-want +got):\n%s", diff)
