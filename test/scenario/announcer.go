@@ -197,9 +197,10 @@ const StallFile = "/run/evenkeel-stall"
 // Stalled is what a stall of 7 s between check and renewal did.
 type Stalled struct {
 	Node string `json:"node"`
-	// Revived: addresses that stood on the node longer than a moment after the late renewal, without a fresh probe.
-	LateRenewals int `json:"lateRenewals"`
-	// Standing is how long an address that a late renewal revived stood, at most.
+	// Revived counts addresses that a late renewal brought back after the kernel had removed them and that were deleted again;
+	// the rule that a renewal is sent only within its lease makes it 0 unless the process stalls after the check.
+	Revived int `json:"revivedByLateRenewal"`
+	// StandingMs is how long such an address stood, at most.
 	StandingMs float64 `json:"standingMs"`
 	Back       bool    `json:"back"`
 }
@@ -251,19 +252,22 @@ func (e *Env) Stall(ctx context.Context, stall time.Duration) (Stalled, error) {
 	if err == nil {
 		err = stopErr
 	}
-	// A late renewal shows as an address that is added and deleted again at once.
-	added := map[netip.Addr]time.Time{}
+	// A late renewal shows as an address that is added after its expiry and deleted again at once.
+	expired, added := map[netip.Addr]bool{}, map[netip.Addr]time.Time{}
 	for _, event := range events {
 		if event.Node != result.Node || !event.Addr.IsSingleIP() {
 			continue
 		}
 		addr := event.Addr.Addr()
-		if event.Added && !event.Renewed {
+		switch at, ok := added[addr]; {
+		case event.Added && !event.Renewed && expired[addr]:
 			added[addr] = event.At
-		} else if at, ok := added[addr]; ok && !event.Added {
-			result.LateRenewals++
+		case !event.Added && ok:
+			result.Revived++
 			result.StandingMs = max(result.StandingMs, float64(event.At.Sub(at).Microseconds())/1000)
 			delete(added, addr)
+		case !event.Added:
+			expired[addr] = true
 		}
 	}
 	return result, err
