@@ -35,8 +35,8 @@ type Wire interface {
 	// SetNICs tells which NICs there are.
 	SetNICs(ctx context.Context, nics []nic.NIC)
 	// Probe asks who has addr; verdict is called once, with the zero MAC when nobody has it, unless Cancel comes first.
-	// late is called for answers that come after the verdict, until Cancel.
-	Probe(ctx context.Context, nicName string, addr netip.Addr, ignore map[place.MAC]bool, verdict, late func(place.MAC))
+	// late is called for answers that come after the verdict, until Cancel. A patient probe waits for late answers first.
+	Probe(ctx context.Context, nicName string, addr netip.Addr, patient bool, ignore map[place.MAC]bool, verdict, late func(place.MAC))
 	Cancel(addr netip.Addr)
 	Announce(nicName string, addr netip.Addr)
 	Defend(addr netip.Addr)

@@ -96,7 +96,7 @@ func (r *rig) RemoveLeftover(_ context.Context, left address.Leftover) error {
 type wire struct{ *rig }
 
 func (w wire) SetNICs(context.Context, []nic.NIC) {}
-func (w wire) Probe(_ context.Context, _ string, addr netip.Addr, _ map[place.MAC]bool, verdict, _ func(place.MAC)) {
+func (w wire) Probe(_ context.Context, _ string, addr netip.Addr, _ bool, _ map[place.MAC]bool, verdict, _ func(place.MAC)) {
 	w.note("probe " + addr.String())
 	w.verdicts[addr] = verdict
 }

@@ -24,7 +24,7 @@ func (a *Agent) carryOut(ctx context.Context, addr netip.Addr, effects []place.E
 		case place.Probe:
 			a.setGuard(ctx) // in force by the time the verdict is there
 			probe := e.Probe
-			a.opts.Wire.Probe(ctx, e.NIC.Name, addr, e.Ignore,
+			a.opts.Wire.Probe(ctx, e.NIC.Name, addr, e.Patient, e.Ignore,
 				func(owner place.MAC) { a.inbox.send(func() { a.verdict(ctx, addr, probe, owner) }) },
 				func(owner place.MAC) { a.inbox.send(func() { a.lateAnswer(ctx, addr, owner) }) })
 		case place.CancelProbe:

@@ -31,7 +31,7 @@ func (m *Machine) SetWish(wish *Wish, now time.Time) []Effect {
 			m.retries = 0
 		}
 	case Idle:
-		m.retries, m.lost = 0, false
+		m.retries, m.lost, m.patient = 0, false, false
 	}
 	return m.start(now)
 }
@@ -84,7 +84,7 @@ func (m *Machine) BindDone(err error, now time.Time) []Effect {
 		m.backOff(ReasonBindFailed, err.Error(), now)
 		return []Effect{{Do: CancelProbe}}
 	}
-	m.state, m.missing, m.retries, m.lost = Held, false, 0, false
+	m.state, m.missing, m.retries, m.lost, m.patient = Held, false, 0, false, false
 	m.contested, m.contestedAt = MAC{}, time.Time{}
 	if m.config.Probe {
 		m.lateUntil = now.Add(m.config.LateWindow)
@@ -149,6 +149,7 @@ func (m *Machine) LateAnswer(from MAC, now time.Time) []Effect {
 	if m.wish == nil {
 		return effects
 	}
+	m.patient = true
 	m.backOff(ReasonConflict, fmt.Sprintf("a machine with MAC address %s answers for %s", from, m.addr), now)
 	return effects
 }

@@ -115,6 +115,8 @@ type Effect struct {
 	Probe uint64
 	// Ignore lists MAC addresses whose answers to a Probe don't count.
 	Ignore map[MAC]bool
+	// Patient: the verdict of a Probe waits for late answers too.
+	Patient bool
 }
 
 // Action is what an Effect does.
@@ -155,6 +157,8 @@ type Machine struct {
 	probe uint64
 	// lost: we held this address and the lease ran out. From then on a peer's answer means that it took over.
 	lost bool
+	// patient: an owner answered late before, so that a quick verdict would be wrong again.
+	patient bool
 	// waiting says why, while nothing is bound.
 	reason  Reason
 	message string

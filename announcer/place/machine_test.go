@@ -195,6 +195,21 @@ func TestStories(t *testing.T) {
 	}
 }
 
+func TestAfterALateAnswerProbesArePatient(t *testing.T) {
+	m := held(t)
+	m.LateAnswer(stranger, at(300*time.Millisecond))
+	effects := m.Tick(m.Deadline())
+	if len(effects) != 1 || effects[0].Do != Probe || !effects[0].Patient {
+		t.Fatalf("effects = %+v, want a patient probe: the owner would answer late again", effects)
+	}
+	m.Verdict(2, MAC{}, at(10*time.Second))
+	m.BindDone(nil, at(10*time.Second))
+	m.Lost(at(time.Minute))
+	if m.patient {
+		t.Error("once the address was free, probes should be quick again")
+	}
+}
+
 func TestAfterALostLeasePeersAnswersCount(t *testing.T) {
 	m := New(vip, DefaultConfig(), chooseEth0)
 	if first := m.SetWish(wanted(), at(0)); !first[0].Ignore[peer] {

@@ -21,7 +21,7 @@ func (m *Machine) start(now time.Time) []Effect {
 	if m.lost {
 		ignore = nil // it was ours before, so a peer that answers has taken it over
 	}
-	return []Effect{{Do: Probe, NIC: nic, Probe: m.probe, Ignore: ignore}}
+	return []Effect{{Do: Probe, NIC: nic, Probe: m.probe, Ignore: ignore, Patient: m.patient}}
 }
 
 // linger keeps what is bound for a successor; what isn't bound is forgotten.

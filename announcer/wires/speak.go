@@ -20,8 +20,8 @@ const probeAgain = 250 * time.Millisecond
 
 // Probe asks the NIC's segment who has addr. verdict is called once with who answered, the zero MAC when nobody did, unless
 // Cancel comes first; late is called for an owner that answers after that, within the timing's late window. Answers from our
-// own NICs and from ignore don't count. A probe of the same address that is under way is cancelled.
-func (s *Set) Probe(ctx context.Context, nicName string, addr netip.Addr, ignore map[probe.MAC]bool, verdict, late func(probe.MAC)) {
+// own NICs and from ignore don't count. A patient probe's verdict waits for the late window. A probe of the same address that is under way is cancelled.
+func (s *Set) Probe(ctx context.Context, nicName string, addr netip.Addr, patient bool, ignore map[probe.MAC]bool, verdict, late func(probe.MAC)) {
 	ctx, cancel := context.WithCancel(ctx)
 	s.mu.Lock()
 	if previous, ok := s.probes[addr]; ok {
@@ -37,7 +37,7 @@ func (s *Set) Probe(ctx context.Context, nicName string, addr netip.Addr, ignore
 		defer s.running.Done()
 		defer cancel()
 		for ctx.Err() == nil {
-			err := s.probeOnce(ctx, nicName, addr, ignore, verdict, late)
+			err := s.probeOnce(ctx, nicName, addr, patient, ignore, verdict, late)
 			if err == nil || ctx.Err() != nil {
 				return
 			}
@@ -50,7 +50,7 @@ func (s *Set) Probe(ctx context.Context, nicName string, addr netip.Addr, ignore
 	}()
 }
 
-func (s *Set) probeOnce(ctx context.Context, nicName string, addr netip.Addr, ignore map[probe.MAC]bool, verdict, late func(probe.MAC)) error {
+func (s *Set) probeOnce(ctx context.Context, nicName string, addr netip.Addr, patient bool, ignore map[probe.MAC]bool, verdict, late func(probe.MAC)) error {
 	s.mu.Lock()
 	seg, ok := s.segments[nicName]
 	request := probe.Request{Addr: addr}
@@ -84,8 +84,18 @@ func (s *Set) probeOnce(ctx context.Context, nicName string, addr netip.Addr, ig
 		verdict(first.MAC)
 		return nil
 	}
-	verdict(probe.MAC{})
-	if second, err := session.Late(ctx); err == nil && !second.Free {
+	if !patient {
+		verdict(probe.MAC{})
+	}
+	second, err := session.Late(ctx)
+	switch {
+	case patient && err != nil:
+		return err
+	case patient && second.Free:
+		verdict(probe.MAC{})
+	case patient:
+		verdict(second.MAC)
+	case err == nil && !second.Free:
 		late(second.MAC)
 	}
 	return nil

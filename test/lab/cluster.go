@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -50,6 +51,9 @@ type Options struct {
 	// ComponentArgs adds arguments by the binary's name, ComponentEnv variables
 	// ("NAME=value").
 	ComponentArgs, ComponentEnv map[string][]string
+
+	// KubeScheduler also runs the upstream scheduler, as default-scheduler.
+	KubeScheduler bool
 
 	// Logs is a folder that receives the processes' logs when the cluster is
 	// closed; they are lost by default.
@@ -155,7 +159,11 @@ func (c *Cluster) say(format string, args ...any) {
 func (c *Cluster) start(ctx context.Context) error {
 	var err error
 	if c.bin = c.options.ControlPlane; c.bin == "" {
-		c.bin, err = binaries.Ensure(ctx, binaries.Options{Progress: c.options.Progress})
+		wanted := binaries.Default
+		if c.options.KubeScheduler {
+			wanted = append(slices.Clone(wanted), binaries.Scheduler)
+		}
+		c.bin, err = binaries.Ensure(ctx, binaries.Options{Binaries: wanted, Progress: c.options.Progress})
 		if err != nil {
 			return err
 		}
@@ -188,6 +196,9 @@ func (c *Cluster) start(ctx context.Context) error {
 	g.Go(func() error { return c.startFakes(gctx) })
 	if c.options.Manifests != "" {
 		g.Go(func() error { return c.install(gctx) })
+	}
+	if c.options.KubeScheduler {
+		g.Go(c.cp.scheduler.Start)
 	}
 	if err := g.Wait(); err != nil {
 		return err

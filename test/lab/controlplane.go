@@ -26,6 +26,8 @@ type controlPlane struct {
 	audit string
 
 	etcd, apiserver, controllers *Process
+	// scheduler is the upstream one, started only for comparisons.
+	scheduler *Process
 }
 
 // managementURL reaches the API server past the segment, from the lab's own
@@ -125,6 +127,16 @@ func newControlPlane(dir, bin string, extra map[string][]string) (*controlPlane,
 		"--service-cluster-ip-range="+ServicesV4.String()+","+ServicesV6.String(), "--allocate-node-cidrs=false",
 		// Endpoints of a Service are to follow at once, as in an idle cluster.
 		"--kube-api-qps=500", "--kube-api-burst=1000", "--concurrent-service-endpoint-syncs=10",
+	)
+	scheduler, err := cp.pki.client("kube-scheduler", "system:kube-scheduler", nil, localURL)
+	if err != nil {
+		return nil, err
+	}
+	cp.scheduler = process("kube-scheduler",
+		"--kubeconfig="+scheduler, "--authentication-kubeconfig="+scheduler, "--authorization-kubeconfig="+scheduler,
+		"--leader-elect=false", "--bind-address=127.0.0.1",
+		// As many requests as evenkeel-scheduler's built-in profile may make: a comparison of placing, not of limits.
+		"--kube-api-qps=500", "--kube-api-burst=1000",
 	)
 	return cp, nil
 }

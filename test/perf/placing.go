@@ -150,7 +150,7 @@ func benchReach(ctx context.Context, print printer) error {
 
 func benchScale(ctx context.Context, print printer) error {
 	const nodes, services = 100, 1000
-	return with(ctx, lab.Options{Nodes: -1, FakeNodes: nodes}, func(e *scenario.Env) error {
+	return with(ctx, lab.Options{Nodes: -1, FakeNodes: nodes, KubeScheduler: true}, func(e *scenario.Env) error {
 		if err := e.ReportFakeNodes(ctx, nodes); err != nil {
 			return err
 		}
