@@ -94,7 +94,8 @@ func (c *Cluster) tearDown() error {
 		if link.Attrs().Name == "lo" {
 			continue
 		}
-		if err := netlink.LinkDel(link); err != nil {
+		// A link may have gone with the namespace of its other end.
+		if err := netlink.LinkDel(link); err != nil && !errors.Is(err, unix.ENODEV) {
 			errs = append(errs, fmt.Errorf("deleting %s: %w", link.Attrs().Name, err))
 		}
 	}

@@ -27,6 +27,8 @@ type CreationLatency struct {
 	// is: with IPv4 the answer to one of its requests, which it sends every 10 ms, or the announcement, whichever comes first;
 	// with IPv6 the announcement.
 	Answer Stats `json:"answer"`
+	// CreateCall: what of that the call itself took, before anybody could know of the Service.
+	CreateCall Stats `json:"createCall"`
 	// BarePodBound: from the call that creates a pod for our scheduler to the watch event that shows its node.
 	BarePodBound Stats `json:"barePodBound"`
 }
@@ -53,7 +55,7 @@ func (e *Env) MeasureCreation(ctx context.Context, prefix string, addresses []ne
 	}
 	defer pods.stop()
 	var mu sync.Mutex
-	var answers []time.Duration
+	var answers, calls []time.Duration
 	group, groupCtx := errgroup.WithContext(ctx)
 	tick := time.NewTicker(time.Second / time.Duration(perSecond))
 	defer tick.Stop()
@@ -67,12 +69,14 @@ func (e *Env) MeasureCreation(ctx context.Context, prefix string, addresses []ne
 			if _, err := e.Kube.CoreV1().Services("default").Create(groupCtx, service, metav1.CreateOptions{}); err != nil {
 				return fmt.Errorf("creating Service %s: %w", service.Name, err)
 			}
+			called := time.Since(begin)
 			at, err := ear.wait(groupCtx, addr)
 			if err != nil {
 				return err
 			}
 			mu.Lock()
 			answers = append(answers, at.Sub(begin))
+			calls = append(calls, called)
 			mu.Unlock()
 			return nil
 		})
@@ -83,7 +87,7 @@ func (e *Env) MeasureCreation(ctx context.Context, prefix string, addresses []ne
 	if err := group.Wait(); err != nil {
 		return result, err
 	}
-	result.Answer = StatsOf(answers)
+	result.Answer, result.CreateCall = StatsOf(answers), StatsOf(calls)
 	bound, err := pods.wait(ctx, (len(addresses)+bareEvery-1)/bareEvery)
 	if err != nil {
 		return result, err
