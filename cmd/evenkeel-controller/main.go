@@ -22,14 +22,13 @@ import (
 	logsapi "k8s.io/component-base/logs/api/v1"
 	_ "k8s.io/component-base/logs/json/register" // --logging-format=json
 	"k8s.io/component-base/term"
-	"k8s.io/component-base/version"
-	"k8s.io/component-base/version/verflag"
 	"k8s.io/klog/v2"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"evenkeel.io/evenkeel/api/v1alpha1"
+	"evenkeel.io/evenkeel/api/version"
 	"evenkeel.io/evenkeel/controller/place"
 	"evenkeel.io/evenkeel/controller/serving"
 	"evenkeel.io/evenkeel/controller/setup"
@@ -44,11 +43,11 @@ func command() *cobra.Command {
 		Use:           "evenkeel-controller",
 		Short:         "Gives LoadBalancer Services their virtual IPs",
 		Long:          "evenkeel-controller allocates virtual IPs for LoadBalancer Services, records them as VIP objects,\nand keeps the placeholder pods by which evenkeel-scheduler places them and the announcers announce them.",
+		Version:       version.String(),
 		Args:          cobra.NoArgs,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		RunE: func(*cobra.Command, []string) error {
-			verflag.PrintAndExitIfRequested()
 			if err := errors.Join(o.validate(), logsapi.ValidateAndApply(o.logging, nil)); err != nil {
 				return err
 			}
@@ -77,7 +76,7 @@ func run(ctx context.Context, o *options) error {
 	logger := klog.Background()
 	ctrl.SetLogger(logger)
 	ctx = klog.NewContext(ctx, logger)
-	logger.Info("Starting", "version", version.Get().GitVersion, "namespace", o.namespace, "class", o.loadBalancerClass, "default", o.serveClassless)
+	logger.Info("Starting", "version", version.String(), "namespace", o.namespace, "class", o.loadBalancerClass, "default", o.serveClassless)
 
 	config, err := clientConfig(o)
 	if err != nil {
@@ -145,7 +144,7 @@ func clientConfig(o *options) (*rest.Config, error) {
 		return nil, fmt.Errorf("configuring the client: %w", err)
 	}
 	config.QPS, config.Burst = o.apiQPS, o.apiBurst
-	config.UserAgent = "evenkeel-controller/" + version.Get().GitVersion
+	config.UserAgent = "evenkeel-controller/" + version.String()
 	return config, nil
 }
 

@@ -9,7 +9,6 @@ import (
 	"github.com/spf13/pflag"
 	"k8s.io/component-base/cli/flag"
 	logsapi "k8s.io/component-base/logs/api/v1"
-	"k8s.io/component-base/version/verflag"
 
 	"evenkeel.io/evenkeel/api/placeholder"
 )
@@ -76,7 +75,7 @@ func (o *options) flagSets() flag.NamedFlagSets {
 
 	logsapi.AddFlags(o.logging, sets.FlagSet("logs"))
 	global := sets.FlagSet("global")
-	verflag.AddFlags(global)
+	global.Bool("version", false, "Print the version and quit.")
 	global.BoolP("help", "h", false, "Show this help.")
 	return sets
 }
