@@ -48,6 +48,10 @@ test-alerts: ## promtool's check and unit tests of manifests/alerts
 bench-first: root setup build control-plane ## measure the first slice; JSON lines
 	go run ./test/perf
 
+.PHONY: test-skew
+test-skew: root setup build control-plane ## the end-to-end story on Kubernetes 1.34, and on kine with SQLite (not part of test)
+	@hack/skew.sh
+
 .PHONY: verify
 verify: ## formatting, vet, generated files and go.mod are as they should be
 	@hack/verify.sh

@@ -31,7 +31,8 @@ type Options struct {
 	PodsPerNode int
 	// ProxyMode is kube-proxy's; NFTables by default.
 	ProxyMode ProxyMode
-	// Datastore is "etcd", the default.
+	// Datastore is "etcd", the default, or "kine": SQLite behind kine, as in K3s. kine's
+	// binary is expected in ControlPlane, as package binaries doesn't build it.
 	Datastore string
 	// ControlPlane is a folder with the control plane's binaries, for another
 	// version than the one that package binaries builds.
@@ -81,8 +82,11 @@ func (o *Options) complete() error {
 	if o.ProxyMode != NFTables && o.ProxyMode != IPTables {
 		return fmt.Errorf("proxy mode %q: want %s or %s", o.ProxyMode, NFTables, IPTables)
 	}
-	if o.Datastore != "" && o.Datastore != "etcd" {
-		return fmt.Errorf("datastore %q: only etcd is built", o.Datastore)
+	switch {
+	case o.Datastore == "":
+		o.Datastore = Etcd
+	case o.Datastore != Etcd && o.Datastore != Kine:
+		return fmt.Errorf("datastore %q: want %s or %s", o.Datastore, Etcd, Kine)
 	}
 	if o.Components != "" && o.Manifests == "" {
 		return errors.New("components need manifests: these bring their service accounts and rights")
@@ -92,6 +96,12 @@ func (o *Options) complete() error {
 	}
 	return nil
 }
+
+// Datastores.
+const (
+	Etcd = "etcd"
+	Kine = "kine"
+)
 
 // Cluster is a running lab.
 type Cluster struct {
@@ -171,7 +181,7 @@ func (c *Cluster) start(ctx context.Context) error {
 	if err := newSegment(); err != nil {
 		return err
 	}
-	if c.cp, err = newControlPlane(c.dir, c.bin, c.options.ControlPlaneArgs); err != nil {
+	if c.cp, err = newControlPlane(c.dir, c.bin, c.options.Datastore, c.options.ControlPlaneArgs); err != nil {
 		return err
 	}
 	c.ControlPlane = c.cp.ns

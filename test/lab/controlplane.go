@@ -49,7 +49,7 @@ rules:
 
 // newControlPlane makes the namespace, the keys and the processes; it starts
 // nothing.
-func newControlPlane(dir, bin string, extra map[string][]string) (*controlPlane, error) {
+func newControlPlane(dir, bin, datastore string, extra map[string][]string) (*controlPlane, error) {
 	cp := &controlPlane{audit: filepath.Join(dir, "audit.log")}
 	var err error
 	if cp.ns, err = newNetns("control-plane"); err != nil {
@@ -101,6 +101,13 @@ func newControlPlane(dir, bin string, extra map[string][]string) (*controlPlane,
 		"--unsafe-no-fsync", "--heartbeat-interval=10", "--election-timeout=100",
 		"--log-level=warn",
 	)
+	if datastore == Kine {
+		// As K3s runs it, but for the place of the file: a tmpfs, as for etcd.
+		cp.etcd = process("kine",
+			"--endpoint=sqlite://"+filepath.Join(dir, "kine.db")+"?_pragma=journal_mode(WAL)&_pragma=busy_timeout(30000)&_pragma=synchronous(OFF)&_txlock=immediate",
+			"--listen-address=127.0.0.1:2379", "--metrics-bind-address=0",
+		)
+	}
 	cp.apiserver = process("kube-apiserver",
 		"--etcd-servers=http://127.0.0.1:2379",
 		"--bind-address=0.0.0.0", "--secure-port="+apiPort,

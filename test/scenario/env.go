@@ -26,6 +26,13 @@ const App = "web"
 // LogsEnv names the environment variable with a folder that receives the logs of a lab's programs and its audit log.
 const LogsEnv = "EVENKEEL_LAB_LOGS"
 
+// ControlPlaneEnv and DatastoreEnv name environment variables that run a scenario on another control plane: a folder with its
+// binaries, and "kine" for SQLite behind kine, as in K3s. hack/skew.sh makes such folders.
+const (
+	ControlPlaneEnv = "EVENKEEL_LAB_CONTROL_PLANE"
+	DatastoreEnv    = "EVENKEEL_LAB_DATASTORE"
+)
+
 // Env is a lab with Evenkeel installed, a pool and backends on every node.
 type Env struct {
 	*lab.Cluster
@@ -44,6 +51,12 @@ func Start(ctx context.Context, o lab.Options) (*Env, error) {
 	}
 	if o.Logs == "" {
 		o.Logs = os.Getenv(LogsEnv)
+	}
+	if o.ControlPlane == "" {
+		o.ControlPlane = os.Getenv(ControlPlaneEnv)
+	}
+	if o.Datastore == "" {
+		o.Datastore = os.Getenv(DatastoreEnv)
 	}
 	o.Manifests = filepath.Join(root, "manifests", "base")
 	o.Components = filepath.Join(root, "bin")
