@@ -166,11 +166,17 @@ func benchScale(ctx context.Context, print printer) error {
 			return err
 		}
 		print("Services placed by evenkeel-scheduler", result)
-		bare, err := e.ScheduleBare(ctx, "default-scheduler", "bare", services, nodes)
-		if err != nil {
-			return err
+		first := netip.MustParseAddr("198.19.64.1")
+		for i, scheduler := range []string{"default-scheduler", placeholder.SchedulerName, "default-scheduler", placeholder.SchedulerName} {
+			bound, err := e.SchedulePods(ctx, scheduler, fmt.Sprintf("pods-%d", i), first, services, nodes)
+			if err != nil {
+				return err
+			}
+			print("pods bound by "+scheduler, bound)
+			for range services {
+				first = first.Next()
+			}
 		}
-		print("bare pods bound by kube-scheduler", bare)
 		return nil
 	})
 }

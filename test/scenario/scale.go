@@ -3,6 +3,7 @@ package scenario
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"slices"
 	"time"
 
@@ -10,6 +11,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"evenkeel.io/evenkeel/api/placeholder"
 	"evenkeel.io/evenkeel/api/v1alpha1"
 	"evenkeel.io/evenkeel/test/lab"
 )
@@ -75,22 +77,30 @@ func (e *Env) PlaceMany(ctx context.Context, names []string, nodes int) (Scale, 
 	return result, err
 }
 
-// ScheduleBare creates pods like placeholders for another scheduler and waits until each has a node.
-func (e *Env) ScheduleBare(ctx context.Context, scheduler, prefix string, n, nodes int) (Scale, error) {
+// SchedulePods creates pods like placeholders written by hand, for one scheduler or another, and waits until each has a node.
+// first is the VIP of the first of them.
+func (e *Env) SchedulePods(ctx context.Context, scheduler, prefix string, first netip.Addr, n, nodes int) (Scale, error) {
 	result := Scale{Services: n, Nodes: nodes}
 	begin := time.Now()
 	group, groupCtx := errgroup.WithContext(ctx)
 	group.SetLimit(16)
+	vip := first
 	for _, name := range Names(prefix, n) {
+		addr := vip
+		vip = vip.Next()
 		group.Go(func() error {
 			pod := &corev1.Pod{
-				ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{"scenario": prefix}},
+				ObjectMeta: metav1.ObjectMeta{
+					Name:        name,
+					Labels:      map[string]string{"scenario": prefix, placeholder.LabelVIP: placeholder.VIPName(addr)},
+					Annotations: map[string]string{placeholder.AnnotationAddresses: addr.String()},
+				},
 				Spec: corev1.PodSpec{
 					SchedulerName: scheduler, HostNetwork: true,
 					Containers: []corev1.Container{{Name: "pause", Image: "registry.k8s.io/pause:3.10"}},
 				},
 			}
-			_, err := e.Kube.CoreV1().Pods("default").Create(groupCtx, pod, metav1.CreateOptions{})
+			_, err := e.Kube.CoreV1().Pods(lab.Namespace).Create(groupCtx, pod, metav1.CreateOptions{})
 			return err
 		})
 	}
@@ -98,7 +108,7 @@ func (e *Env) ScheduleBare(ctx context.Context, scheduler, prefix string, n, nod
 		return result, err
 	}
 	err := e.countPlaced(ctx, &result, begin, func(ctx context.Context) (map[string]string, error) {
-		pods, err := e.Kube.CoreV1().Pods("default").List(ctx, metav1.ListOptions{LabelSelector: "scenario=" + prefix})
+		pods, err := e.Kube.CoreV1().Pods(lab.Namespace).List(ctx, metav1.ListOptions{LabelSelector: "scenario=" + prefix})
 		if err != nil {
 			return nil, err
 		}
