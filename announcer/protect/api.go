@@ -16,7 +16,7 @@ var ErrUnsupported = errors.New("the kernel doesn't support the nftables rules")
 const (
 	// DefaultTable is the table's name.
 	DefaultTable = "evenkeel"
-	// DefaultTimeout is longer than an address lives on after an announcer's orderly end (100 s).
+	// DefaultTimeout is longer than an address lives on after an announcer's orderly end (90 s).
 	DefaultTimeout = 110 * time.Second
 )
 

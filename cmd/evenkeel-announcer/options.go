@@ -53,7 +53,7 @@ func defaultOptions() *options {
 		stateDir:         state.DefaultDir,
 		lifetime:         address.DefaultLifetime,
 		linger:           place.DefaultConfig().Linger,
-		handoverLifetime: 100 * time.Second,
+		handoverLifetime: 90 * time.Second,
 		healthCheck:      dataplane.DefaultURL,
 		protect:          true,
 		rate:             announce.DefaultRate,
