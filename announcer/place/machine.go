@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"evenkeel.io/evenkeel/announcer/arp/wire"
+	"evenkeel.io/evenkeel/api/placeholder"
 )
 
 // MAC is an Ethernet address.
@@ -97,14 +98,14 @@ type Reason string
 
 // Reasons.
 const (
-	ReasonAnnouncing    Reason = "Announcing"
-	ReasonProbing       Reason = "Probing"
-	ReasonConflict      Reason = "Conflict"
-	ReasonNoInterface   Reason = "NoInterface"
-	ReasonNoNodeAddress Reason = "NoNodeAddress"
-	ReasonBindFailed    Reason = "BindFailed"
-	ReasonSuperseded    Reason = "Superseded"
-	ReasonLost          Reason = "Lost"
+	ReasonAnnouncing    Reason = placeholder.ReasonAnnouncing
+	ReasonProbing       Reason = placeholder.ReasonProbing
+	ReasonConflict      Reason = placeholder.ReasonConflict
+	ReasonNoInterface   Reason = placeholder.ReasonNoInterface
+	ReasonNoNodeAddress Reason = placeholder.ReasonNoNodeAddress
+	ReasonBindFailed    Reason = placeholder.ReasonBindFailed
+	ReasonSuperseded    Reason = placeholder.ReasonSuperseded
+	ReasonLost          Reason = placeholder.ReasonLost
 )
 
 // Effect is something to do. Effects are carried out in order.

@@ -82,7 +82,7 @@ func (p *Pods) Observe(pod *corev1.Pod) {
 	report.seen++
 	now := p.clock.Now()
 	if report.want != (Condition{}) && len(report.patch(now)) > 0 {
-		p.queue.AddAfter(pod.UID, latest(report.notBefore, report.written.Add(insistEvery)).Sub(now))
+		p.queue.AddAfter(pod.UID, max(report.notBefore.Sub(now), report.written.Add(insistEvery).Sub(now)))
 	}
 }
 
@@ -179,13 +179,6 @@ func conditionsOf(pod *corev1.Pod) map[corev1.PodConditionType]corev1.PodConditi
 		}
 	}
 	return known
-}
-
-func latest(a, b time.Time) time.Time {
-	if a.After(b) {
-		return a
-	}
-	return b
 }
 
 // patch returns the conditions that differ from what the API server holds.

@@ -2,10 +2,10 @@ package scenario
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"os"
-	"strings"
 	"syscall"
 	"time"
 
@@ -223,16 +223,6 @@ func (e *Env) Stall(ctx context.Context, stall time.Duration) (Stalled, error) {
 		before[n.Name()] = len(held)
 	}
 	time.Sleep(stall + 3*time.Second) // the stall itself, from the next renewal on
-	var result Stalled
-	for _, n := range e.Nodes {
-		log, err := n.Announcer.Log()
-		if err != nil {
-			return result, err
-		}
-		if strings.Contains(log, "Lost an address") {
-			result.Node = n.Name()
-		}
-	}
 	waitCtx, cancel := context.WithTimeout(ctx, 20*time.Second)
 	defer cancel()
 	err = lab.Eventually(waitCtx, func(context.Context) error {
@@ -247,28 +237,37 @@ func (e *Env) Stall(ctx context.Context, stall time.Duration) (Stalled, error) {
 		}
 		return nil
 	})
-	result.Back = err == nil
 	events, stopErr := recorder.Stop()
-	if err == nil {
-		err = stopErr
+	result := stalledIn(events)
+	result.Back = err == nil
+	return result, errors.Join(err, stopErr)
+}
+
+// stalledIn finds in address events the node whose addresses expired, and what a late renewal did there: it shows as an address
+// that is added after its expiry and deleted again at once. What is added and stays was probed first.
+func stalledIn(events []lab.AddrEvent) Stalled {
+	type held struct {
+		node string
+		addr netip.Addr
 	}
-	// A late renewal shows as an address that is added after its expiry and deleted again at once.
-	expired, added := map[netip.Addr]bool{}, map[netip.Addr]time.Time{}
+	var result Stalled
+	expired, added := map[held]bool{}, map[held]time.Time{}
 	for _, event := range events {
-		if event.Node != result.Node || !event.Addr.IsSingleIP() {
+		if !event.Addr.IsSingleIP() {
 			continue
 		}
-		addr := event.Addr.Addr()
-		switch at, ok := added[addr]; {
-		case event.Added && !event.Renewed && expired[addr]:
-			added[addr] = event.At
-		case !event.Added && ok:
+		key := held{event.Node, event.Addr.Addr()}
+		switch at, again := added[key]; {
+		case event.Added && !event.Renewed && expired[key]:
+			added[key] = event.At
+		case !event.Added && again:
 			result.Revived++
 			result.StandingMs = max(result.StandingMs, float64(event.At.Sub(at).Microseconds())/1000)
-			delete(added, addr)
+			delete(added, key)
 		case !event.Added:
-			expired[addr] = true
+			expired[key] = true
+			result.Node = event.Node
 		}
 	}
-	return result, err
+	return result
 }
