@@ -86,21 +86,21 @@ func newSegment(t *testing.T, o Options, machines ...machine) *segment {
 	return s
 }
 
-func (s *segment) Probe(addr netip.Addr) error           { return s.ask(addr, MAC{}) }
+func (s *segment) Probe(addr netip.Addr) error { return s.ask(addr, MAC{}) }
 
 func (s *segment) ProbeTo(addr netip.Addr, to MAC) error { return s.ask(addr, to) }
 
-func (s *segment) Join(addr netip.Addr) error            { return s.member(addr, 1) }
+func (s *segment) Join(addr netip.Addr) error { return s.member(addr, 1) }
 
-func (s *segment) Leave(addr netip.Addr) error           { return s.member(addr, -1) }
+func (s *segment) Leave(addr netip.Addr) error { return s.member(addr, -1) }
 
-func (s *segment) member(addr netip.Addr, n int) error   { s.joined[addr] += n; return nil }
+func (s *segment) member(addr netip.Addr, n int) error { s.joined[addr] += n; return nil }
 
 func (s *segment) says(m MAC, addr netip.Addr, kind Kind) {
 	s.deliver(Heard{Addr: addr, MAC: m, Source: m, Kind: kind, At: time.Now()})
 }
 
-func (s *segment) after(d time.Duration, f func())       { time.AfterFunc(d, f) }
+func (s *segment) after(d time.Duration, f func()) { time.AfterFunc(d, f) }
 
 func (s *segment) during(d time.Duration, m MAC, k Kind) { s.after(d, func() { s.says(m, vip, k) }) }
 
