@@ -54,11 +54,13 @@ const (
 	ForeignMetalLBSharing   = "metallb.io/allow-shared-ip"
 	ForeignKubeVIPAddresses = "kube-vip.io/loadbalancerIPs"
 	AnnotationSharing       = "evenkeel.io/allow-shared-ip"
+	// AnnotationStandbys overrides the pool's number of standbys: "0", "1" or "2".
+	AnnotationStandbys = "evenkeel.io/standbys"
 )
 
 // Pod conditions, written by the announcer.
 const (
-	// ConditionReady is the readiness gate: True when announced (active).
+	// ConditionReady is the readiness gate: True when announced (active), guarding or announced (standby).
 	ConditionReady corev1.PodConditionType = "evenkeel.io/ready"
 	// ConditionAnnounced says whether this node answers for the VIP.
 	ConditionAnnounced corev1.PodConditionType = "evenkeel.io/announced"
@@ -75,6 +77,11 @@ const (
 	ReasonInvalid       = "Invalid"       // the annotations can't be read; the message says which
 	ReasonSuperseded    = "Superseded"    // another placeholder of the VIP has claimed it
 	ReasonLost          = "Lost"          // the lease ran out (the process was stopped); probing anew
+
+	ReasonGuarding       = "Guarding"       // standby: the active's host answers for the VIP, and will be missed
+	ReasonNotHeard       = "NotHeard"       // standby: the active's host has never answered here, so its silence says nothing
+	ReasonNothingToGuard = "NothingToGuard" // standby: it doesn't know yet which node is active
+	ReasonTookOver       = "TookOver"       // standby: bound and announced, as the active's host fell silent
 )
 
 // Role of a placeholder.

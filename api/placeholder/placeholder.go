@@ -37,9 +37,12 @@ type Placeholder struct {
 	Ending     bool // the pod is deleted or has failed: hold until a successor claims
 }
 
-// Peer is another place of the same VIP, or its previous owner: whose claims are no conflicts.
+// Peer is a place of the VIP, or a previous owner: whose claims are no conflicts. The annotation lists them in order of
+// succession: the active, the standbys, then previous owners, the latest first. A placeholder finds itself in the list.
 type Peer struct {
-	Pod       string       `json:"pod,omitempty"`
+	Pod string `json:"pod,omitempty"`
+	// Role is empty for a previous owner.
+	Role      Role         `json:"role,omitempty"`
 	Node      string       `json:"node"`
 	MACs      []string     `json:"macs,omitempty"`
 	Addresses []netip.Addr `json:"addresses,omitempty"`
@@ -187,6 +190,9 @@ func ParsePeers(text string) ([]Peer, error) {
 		return nil, fmt.Errorf("%d peers, at most %d are read", len(peers), maxPeers)
 	}
 	for _, peer := range peers {
+		if peer.Role != "" && peer.Role != Active && peer.Role != Standby {
+			return nil, fmt.Errorf("peer %s: %q is no role", peer.Node, peer.Role)
+		}
 		for _, mac := range peer.MACs {
 			if hw, err := net.ParseMAC(mac); err != nil || len(hw) != 6 {
 				return nil, fmt.Errorf("peer %s: %q is no MAC address", peer.Node, mac)

@@ -6,6 +6,8 @@ const (
 	VIPAnnounced = "Announced"
 	// VIPConflict is True while a machine outside the cluster answers for the VIP; the message names its MAC.
 	VIPConflict = "Conflict"
+	// VIPGuarded is True while every standby that the VIP is to have guards it; the message says what is missing.
+	VIPGuarded = "Guarded"
 )
 
 // Reasons of VIPAnnounced beside those that placeholders report (package placeholder).

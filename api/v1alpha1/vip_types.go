@@ -99,7 +99,7 @@ type VIPStatus struct {
 	// +optional
 	Services string `json:"services,omitempty"`
 
-	// Conditions: Announced, Conflict.
+	// Conditions: Announced, Guarded, Conflict.
 	// +listType=map
 	// +listMapKey=type
 	// +optional

@@ -13,13 +13,33 @@ import (
 // +kubebuilder:printcolumn:name="Interfaces",type=string,JSONPath=`.status.interfaces[*].name`
 // +kubebuilder:printcolumn:name="Data-Plane",type=string,JSONPath=`.status.conditions[?(@.type=="DataPlaneHealthy")].status`
 // +kubebuilder:printcolumn:name="Protected",type=string,JSONPath=`.status.conditions[?(@.type=="Protected")].status`
+// +kubebuilder:printcolumn:name="Suspect",type=string,JSONPath=`.spec.suspect.reason`
 // +kubebuilder:printcolumn:name="Version",type=string,priority=1,JSONPath=`.status.version`
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
 type VIPNode struct {
 	metav1.TypeMeta   `json:",inline"`
 	metav1.ObjectMeta `json:"metadata,omitempty"`
 
+	Spec   VIPNodeSpec   `json:"spec,omitempty"`
 	Status VIPNodeStatus `json:"status,omitempty"`
+}
+
+// VIPNodeSpec is written by the controller.
+type VIPNodeSpec struct {
+	// Suspect: the node fell silent on the wire, or its announcer didn't report. Nothing is placed there until it has
+	// acknowledged that it is back.
+	// +optional
+	Suspect *Suspicion `json:"suspect,omitempty"`
+}
+
+// Suspicion says why nothing is placed on a node for now.
+type Suspicion struct {
+	// ID of this suspicion; the announcer repeats it in status.suspectAcknowledged.
+	// +kubebuilder:validation:MaxLength=63
+	ID string `json:"id"`
+	// Reason is one word, for example FellSilent.
+	Reason string      `json:"reason"`
+	Since  metav1.Time `json:"since"`
 }
 
 // VIPNodeStatus is written by the node's announcer, and only when something in it changed.
@@ -34,6 +54,11 @@ type VIPNodeStatus struct {
 	// +kubebuilder:validation:MaxItems=128
 	// +optional
 	Interfaces []NodeInterface `json:"interfaces,omitempty"`
+
+	// SuspectAcknowledged repeats spec.suspect.id once the announcer has heard another machine on the wire since.
+	// +kubebuilder:validation:MaxLength=63
+	// +optional
+	SuspectAcknowledged string `json:"suspectAcknowledged,omitempty"`
 
 	// Conditions: DataPlaneHealthy, Protected.
 	// +listType=map

@@ -75,6 +75,13 @@ type VIPPoolSpec struct {
 	// +optional
 	NodeSelector *metav1.LabelSelector `json:"nodeSelector,omitempty"`
 
+	// Standbys of each VIP: nodes that guard it and take over within a second when the announcing node falls silent. Never more than the other eligible nodes.
+	// +kubebuilder:default=1
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=2
+	// +optional
+	Standbys *int32 `json:"standbys,omitempty"`
+
 	// Tolerations are added to the placeholders', for nodes with taints of your own.
 	// +kubebuilder:validation:MaxItems=16
 	// +listType=atomic
