@@ -14,6 +14,7 @@ import (
 	"k8s.io/utils/clock"
 
 	"evenkeel.io/evenkeel/announcer/address"
+	"evenkeel.io/evenkeel/announcer/liveness"
 	"evenkeel.io/evenkeel/announcer/nic"
 	"evenkeel.io/evenkeel/announcer/place"
 	"evenkeel.io/evenkeel/announcer/protect"
@@ -44,6 +45,14 @@ type Wire interface {
 	Silence(addr netip.Addr)
 }
 
+// Watch asks other nodes for addresses and says when they fall silent; watch.Watch is one. Nothing of it blocks.
+type Watch interface {
+	// SetNICs tells which NICs there are.
+	SetNICs(ctx context.Context, nics []nic.NIC)
+	// SetTargets tells whom to watch: the complete list.
+	SetTargets(targets []liveness.Target)
+}
+
 // Guard closes what isn't the Services' own on the VIPs; guard.Guard is one.
 type Guard interface {
 	// Set asks for the complete set; done is called when it is in force, or can't be.
@@ -64,8 +73,11 @@ type PodReporter interface {
 
 // Options of an Agent. All fields but Place are required.
 type Options struct {
+	// Node is this node's name.
+	Node    string
 	Binder  Binder
 	Wire    Wire
+	Watch   Watch
 	Guard   Guard
 	Store   Store
 	Pods    PodReporter
@@ -90,7 +102,8 @@ type Agent struct {
 	places  map[netip.Addr]*placeState
 	guarded map[netip.Addr]protect.Entry // what the guard was last asked for
 	ready   map[netip.Addr]protect.Entry // what it has in force
-	dirty   bool                         // what is held changed since the state was saved
+	watched []liveness.Target            // what the watch was last asked for
+	dirty   bool                         // what is held or guarded changed since the state was saved
 }
 
 // placeState is a place's machine with what the edges need to know of it.
@@ -132,6 +145,7 @@ func (a *Agent) Run(ctx context.Context) error {
 				next = deadline
 			}
 		}
+		a.setTargets()
 		a.save(ctx)
 		timer.Reset(max(next.Sub(a.opts.Clock.Now()), 0))
 		select {

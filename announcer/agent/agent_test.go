@@ -16,6 +16,7 @@ import (
 	clocktesting "k8s.io/utils/clock/testing"
 
 	"evenkeel.io/evenkeel/announcer/address"
+	"evenkeel.io/evenkeel/announcer/liveness"
 	"evenkeel.io/evenkeel/announcer/nic"
 	"evenkeel.io/evenkeel/announcer/place"
 	"evenkeel.io/evenkeel/announcer/protect"
@@ -37,6 +38,7 @@ type rig struct {
 	guards    []func()
 	reports   map[types.UID]report.Condition
 	saved     state.State
+	targets   []liveness.Target
 }
 
 func newRig(t *testing.T) *rig {
@@ -45,7 +47,7 @@ func newRig(t *testing.T) *rig {
 		verdicts: map[netip.Addr]func(place.MAC){}, reports: map[types.UID]report.Condition{},
 	}
 	r.Agent = New(Options{
-		Binder: r, Wire: wire{r}, Guard: guardFake{r}, Store: store{r}, Pods: pods{r},
+		Node: "node-1", Binder: r, Wire: wire{r}, Watch: watchFake{r}, Guard: guardFake{r}, Store: store{r}, Pods: pods{r},
 		Metrics: NewMetrics(prometheus.NewRegistry()), Clock: r.clock, Place: place.DefaultConfig(),
 		HostServed: func() bool { return false },
 	})
@@ -64,6 +66,7 @@ func (r *rig) turn() {
 			item()
 		}
 	}
+	r.setTargets()
 	r.save(r.ctx)
 }
 
@@ -104,6 +107,11 @@ func (w wire) Cancel(netip.Addr)               { w.note("cancel probe") }
 func (w wire) Announce(_ string, a netip.Addr) { w.note("announce " + a.String()) }
 func (w wire) Defend(a netip.Addr)             { w.note("defend " + a.String()) }
 func (w wire) Silence(a netip.Addr)            { w.note("silence " + a.String()) }
+
+type watchFake struct{ *rig }
+
+func (w watchFake) SetNICs(context.Context, []nic.NIC)   {}
+func (w watchFake) SetTargets(targets []liveness.Target) { w.targets = targets }
 
 type guardFake struct{ *rig }
 
@@ -259,7 +267,7 @@ func TestAfterARestartWhatIsHeldStaysAndWhatNobodyWantsGoes(t *testing.T) {
 	if len(plan) != 2 {
 		t.Fatalf("plan = %+v, want the two marked addresses", plan)
 	}
-	r.Adopt(r.ctx, plan)
+	r.Adopt(r.ctx, plan, saved)
 	r.PodChanged(r.ctx, pod("a", "192.0.2.10"))
 	r.turn()
 	r.expect() // the API's list isn't complete

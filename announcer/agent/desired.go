@@ -46,12 +46,12 @@ func (d *desired) remove(uid types.UID) []netip.Addr {
 	return previous.placeholder.Addresses
 }
 
-// owner picks the placeholder that speaks for an address: an active one that stays, the highest term first; else one that is
-// released; else one that ends.
+// owner picks the placeholder that speaks for an address: one that stays, active before standby, the highest term first; else
+// one that is released; else one that ends.
 func (d *desired) owner(addr netip.Addr) (placeholder.Placeholder, bool) {
 	var candidates []placeholder.Placeholder
 	for _, v := range d.pods {
-		if v.valid && v.placeholder.Role == placeholder.Active && slices.Contains(v.placeholder.Addresses, addr) {
+		if v.valid && slices.Contains(v.placeholder.Addresses, addr) {
 			candidates = append(candidates, v.placeholder)
 		}
 	}
@@ -59,7 +59,7 @@ func (d *desired) owner(addr netip.Addr) (placeholder.Placeholder, bool) {
 		return placeholder.Placeholder{}, false
 	}
 	return slices.MinFunc(candidates, func(a, b placeholder.Placeholder) int {
-		return cmp.Or(cmp.Compare(rank(a), rank(b)), cmp.Compare(b.Term, a.Term), cmp.Compare(a.UID, b.UID))
+		return cmp.Or(cmp.Compare(rank(a), rank(b)), cmp.Compare(a.Role, b.Role), cmp.Compare(b.Term, a.Term), cmp.Compare(a.UID, b.UID))
 	}), true
 }
 
@@ -79,19 +79,41 @@ func (d *desired) wish(addr netip.Addr) *place.Wish {
 	if !ok {
 		return nil
 	}
-	peers := map[place.MAC]bool{}
+	return wishOf(owner)
+}
+
+// wishOf reads what a placeholder asks of the place of each of its addresses. Its peers are in order of succession.
+func wishOf(owner placeholder.Placeholder) *place.Wish {
+	wish := &place.Wish{
+		Pod: string(owner.UID), Interfaces: owner.Interfaces, Term: owner.Term, Standby: owner.Role == placeholder.Standby,
+		Peers: map[place.MAC]bool{}, Successors: map[place.MAC]bool{},
+		Ending: owner.Ending, Release: owner.Release,
+	}
+	before := true // we are further down the list
 	for _, peer := range owner.Peers {
-		if peer.Node == owner.Node {
-			continue // we are no peer of ourselves
+		if peer.Node == owner.Node { // we are no peer of ourselves
+			before = before && peer.Role == ""
+			continue
 		}
+		var macs []place.MAC
 		for _, text := range peer.MACs {
 			if mac, err := net.ParseMAC(text); err == nil && len(mac) == 6 {
-				peers[place.MAC(mac)] = true
+				macs = append(macs, place.MAC(mac))
+			}
+		}
+		if wish.Standby && peer.Role == placeholder.Active && len(macs) > 0 && wish.Active == (place.MAC{}) {
+			wish.Active = macs[0]
+		}
+		if wish.Standby && peer.Role == placeholder.Standby && before {
+			wish.Rank++
+		}
+		for _, mac := range macs {
+			wish.Peers[mac] = true
+			// Who is active according to the list, and isn't us, has succeeded us.
+			if peer.Role == placeholder.Standby && !(wish.Standby && before) || peer.Role == placeholder.Active && !wish.Standby {
+				wish.Successors[mac] = true
 			}
 		}
 	}
-	return &place.Wish{
-		Pod: string(owner.UID), Interfaces: owner.Interfaces, Peers: peers,
-		Ending: owner.Ending, Release: owner.Release,
-	}
+	return wish
 }

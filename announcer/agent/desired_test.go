@@ -40,7 +40,9 @@ func TestOwner(t *testing.T) {
 		{"a placeholder that stays comes before one that ends, whatever its term", []placeholder.Placeholder{ending, active("a", 1)}, "a"},
 		{"a placeholder that stays comes before a released one", []placeholder.Placeholder{released, active("a", 1)}, "a"},
 		{"a release comes before an end", []placeholder.Placeholder{ending, released}, "released"},
-		{"a standby doesn't ask for the address", []placeholder.Placeholder{standby}, ""},
+		{"a standby speaks for the address where no active does", []placeholder.Placeholder{standby}, "standby"},
+		{"an active comes before a standby, whatever its term", []placeholder.Placeholder{standby, active("a", 1)}, "a"},
+		{"a standby that stays comes before an active that ends", []placeholder.Placeholder{ending, standby}, "standby"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -88,9 +90,11 @@ func TestWishIgnoresTheNodesOwnMACsAmongPeers(t *testing.T) {
 }
 
 func TestSummarize(t *testing.T) {
-	announcing := place.Report{Announced: true, Reason: place.ReasonAnnouncing, Message: "A"}
-	contested := place.Report{Announced: true, Reason: place.ReasonConflict, Message: "C"}
+	announcing := place.Report{Ready: true, Announced: true, Reason: place.ReasonAnnouncing, Message: "A"}
+	contested := place.Report{Ready: true, Announced: true, Reason: place.ReasonConflict, Message: "C"}
 	probing := place.Report{Reason: place.ReasonProbing, Message: "P"}
+	guarding := place.Report{Ready: true, Reason: place.ReasonGuarding, Message: "G"}
+	notHeard := place.Report{Reason: place.ReasonNotHeard, Message: "N"}
 	tests := []struct {
 		name    string
 		reports []place.Report
@@ -99,6 +103,8 @@ func TestSummarize(t *testing.T) {
 		{"a pair is announced when both are", []place.Report{announcing, announcing}, report.Condition{Ready: true, Announced: true, Reason: "Announcing", Message: "A, A"}},
 		{"the one that isn't announced speaks for the pair", []place.Report{announcing, probing}, report.Condition{Reason: "Probing", Message: "P"}},
 		{"a contested address is announced, and the conflict is told", []place.Report{announcing, contested}, report.Condition{Ready: true, Announced: true, Reason: "Conflict", Message: "C"}},
+		{"a pair is guarded when both are", []place.Report{guarding, guarding}, report.Condition{Ready: true, Reason: "Guarding", Message: "G"}},
+		{"the one that isn't guarded speaks for the pair", []place.Report{guarding, notHeard}, report.Condition{Reason: "NotHeard", Message: "N"}},
 		{"an address that isn't announced counts more than a contested one", []place.Report{contested, probing}, report.Condition{Reason: "Probing", Message: "P"}},
 	}
 	for _, tt := range tests {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"reflect"
 	"slices"
 	"strings"
 
@@ -82,7 +83,7 @@ func (a *Agent) follow(ctx context.Context, addrs []netip.Addr) {
 func (a *Agent) followOne(ctx context.Context, addr netip.Addr) {
 	p := a.place(addr)
 	if owner, ok := a.desired.owner(addr); ok {
-		if p.owner.UID != owner.UID {
+		if p.owner.UID != owner.UID || p.owner.Term != owner.Term || p.owner.Role != owner.Role || !reflect.DeepEqual(p.owner.Peers, owner.Peers) {
 			a.dirty = true
 		}
 		p.owner = owner
@@ -96,6 +97,7 @@ func (a *Agent) NICsChanged(ctx context.Context, nics []nic.NIC) {
 	a.inbox.send(func() {
 		a.nics = nics
 		a.opts.Wire.SetNICs(ctx, nics)
+		a.opts.Watch.SetNICs(ctx, nics)
 		usable := func(name string) bool {
 			return slices.ContainsFunc(nics, func(n nic.NIC) bool { return n.Name == name && n.Carrier })
 		}
@@ -170,9 +172,6 @@ func (a *Agent) reportPod(uid types.UID) {
 	case v.mistake != nil && !v.valid:
 		a.opts.Pods.Set(uid, report.Condition{Reason: placeholder.ReasonInvalid, Message: v.mistake.Error()}, 0)
 		return
-	case v.placeholder.Role == placeholder.Standby:
-		a.opts.Pods.Set(uid, report.Condition{Reason: placeholder.ReasonInvalid, Message: "standby placeholders are not supported by this version of the announcer"}, 0)
-		return
 	case !a.synced || v.placeholder.Release:
 		return
 	}
@@ -191,20 +190,25 @@ func (a *Agent) reportPod(uid types.UID) {
 		reports = append(reports, p.Report())
 	}
 	summary := summarize(reports)
-	if summary.Reason == placeholder.ReasonProbing {
+	if summary.Reason == placeholder.ReasonProbing || summary.Reason == placeholder.ReasonNotHeard || summary.Reason == placeholder.ReasonNothingToGuard {
 		a.opts.Pods.Set(uid, summary, probingGrace)
 		return
 	}
 	a.opts.Pods.Set(uid, summary, 0)
 }
 
-// summarize says in one condition how the addresses of a VIP are: it is announced when all of them are, and the first one that
+// summarize says in one condition how the addresses of a VIP are: it is announced, or guarded, when all of them are, and the first one that
 // isn't, or that somebody contests, speaks for it.
 func summarize(reports []place.Report) report.Condition {
 	var announcing []string
 	for _, r := range reports {
-		if !r.Announced {
+		if !r.Ready {
 			return report.Condition{Reason: string(r.Reason), Message: r.Message}
+		}
+	}
+	for _, r := range reports {
+		if !r.Announced {
+			return report.Condition{Ready: true, Reason: string(r.Reason), Message: r.Message}
 		}
 	}
 	for _, r := range reports {

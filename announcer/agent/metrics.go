@@ -16,6 +16,9 @@ type Metrics struct {
 	Defences  prometheus.Counter
 	Restores  prometheus.Counter
 	Losses    *prometheus.CounterVec
+	// Takeovers by reason, and how long they took from the first unanswered probe to the bound address.
+	Takeovers       *prometheus.CounterVec
+	TakeoverSeconds prometheus.Histogram
 }
 
 // NewMetrics registers an agent's metrics.
@@ -27,7 +30,12 @@ func NewMetrics(registry prometheus.Registerer) *Metrics {
 		Restores:  prometheus.NewCounter(prometheus.CounterOpts{Name: "evenkeel_announcer_restores_total", Help: "Addresses put back after something else on the node had deleted them."}),
 		Losses:    prometheus.NewCounterVec(prometheus.CounterOpts{Name: "evenkeel_announcer_losses_total", Help: "Addresses lost because their lease ran out or their interface went, by reason."}, []string{"reason"}),
 	}
-	registry.MustRegister(m.held, m.Conflicts, m.Defences, m.Restores, m.Losses)
+	m.Takeovers = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "evenkeel_announcer_takeovers_total", Help: "VIPs that this node took over as their standby, by reason."}, []string{"reason"})
+	m.TakeoverSeconds = prometheus.NewHistogram(prometheus.HistogramOpts{
+		Name: "evenkeel_announcer_takeover_duration_seconds", Help: "From the first unanswered probe of a VIP to its address bound here.",
+		Buckets: []float64{0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 0.7, 0.9, 1.2, 1.5, 2, 3, 5},
+	})
+	registry.MustRegister(m.held, m.Conflicts, m.Defences, m.Restores, m.Losses, m.Takeovers, m.TakeoverSeconds)
 	return m
 }
 

@@ -54,26 +54,39 @@ func Plan(leftovers []address.Leftover, saved state.State) []Adopted {
 	return plan
 }
 
-// Adopt takes over addresses before Run.
-func (a *Agent) Adopt(ctx context.Context, adopted []Adopted) {
+// Adopt takes over addresses before Run, and goes on guarding what an earlier process guarded.
+func (a *Agent) Adopt(ctx context.Context, adopted []Adopted, saved state.State) {
 	for _, one := range adopted {
 		p := a.place(one.Binding.Addr)
-		p.Adopt(place.NIC{Name: one.Interface, RequireOwn: one.Binding.RequireOwn})
-		p.since, p.owner = one.Saved.HeldSince, ownerOf(one.Saved)
+		p.Adopt(place.NIC{Name: one.Interface, RequireOwn: one.Binding.RequireOwn}, one.Saved.Term)
+		p.since, p.owner = one.Saved.HeldSince, a.ownerOf(one.Saved)
+		if p.owner.UID != "" { // what that process was told still holds, until the API says otherwise
+			a.carryOut(ctx, one.Binding.Addr, p.SetWish(wishOf(p.owner), a.opts.Clock.Now()))
+		}
+	}
+	for _, vip := range saved.VIPs {
+		for _, one := range vip.Addresses {
+			if _, known := a.places[one.Addr]; known || !one.Guarded {
+				continue
+			}
+			p := a.place(one.Addr)
+			p.owner = a.ownerOf(vip)
+			a.carryOut(ctx, one.Addr, p.SetWish(wishOf(p.owner), a.opts.Clock.Now()))
+		}
 	}
 	a.setGuard(ctx)
 }
 
-func ownerOf(vip state.VIP) placeholder.Placeholder {
+func (a *Agent) ownerOf(vip state.VIP) placeholder.Placeholder {
 	owner := placeholder.Placeholder{
 		Pod: types.NamespacedName{Namespace: vip.Pod.Namespace, Name: vip.Pod.Name},
-		UID: types.UID(vip.Pod.UID), VIP: vip.Name, Role: placeholder.Active, Term: vip.Term,
+		UID: types.UID(vip.Pod.UID), VIP: vip.Name, Role: placeholder.Role(vip.Role), Term: vip.Term, Node: a.opts.Node, Interfaces: vip.Interfaces,
 	}
 	if !vip.Local { // host-served or not is all that its Service is asked for before the API's list is there
 		owner.Service = types.NamespacedName{Namespace: "unknown", Name: "unknown"}
 	}
-	for _, a := range vip.Addresses {
-		owner.Addresses = append(owner.Addresses, a.Addr)
+	for _, one := range vip.Addresses {
+		owner.Addresses = append(owner.Addresses, one.Addr)
 	}
 	for _, port := range vip.Ports {
 		owner.Ports = append(owner.Ports, placeholder.Port{Protocol: strings.ToLower(port.Protocol), Port: port.Port})
@@ -99,14 +112,15 @@ func (a *Agent) save(ctx context.Context) {
 func (a *Agent) snapshot() state.State {
 	vips := map[types.UID]*state.VIP{}
 	for addr, p := range a.places {
-		if !p.Bound() {
+		guarding := p.State() == place.Guarding
+		if !p.Bound() && !guarding || p.owner.UID == "" { // who it is for is unknown: its marker lets the next process adopt it
 			continue
 		}
 		vip, ok := vips[p.owner.UID]
 		if !ok {
 			vip = &state.VIP{
-				Name: p.owner.VIP, Role: string(placeholder.Active), Term: p.owner.Term, HeldSince: p.since,
-				Peers: placeholder.FormatPeers(p.owner.Peers), Local: p.owner.Service.Name == "",
+				Name: p.owner.VIP, Role: string(p.owner.Role), Term: p.owner.Term, HeldSince: p.since,
+				Peers: placeholder.FormatPeers(p.owner.Peers), Interfaces: p.owner.Interfaces, Local: p.owner.Service.Name == "",
 				Pod: state.Pod{Namespace: p.owner.Pod.Namespace, Name: p.owner.Pod.Name, UID: string(p.owner.UID)},
 			}
 			for _, port := range p.owner.Ports {
@@ -114,7 +128,7 @@ func (a *Agent) snapshot() state.State {
 			}
 			vips[p.owner.UID] = vip
 		}
-		vip.Addresses = append(vip.Addresses, state.Address{Addr: addr, Interface: p.NIC().Name, RequireOwn: p.NIC().RequireOwn})
+		vip.Addresses = append(vip.Addresses, state.Address{Addr: addr, Interface: p.NIC().Name, RequireOwn: p.NIC().RequireOwn, Guarded: guarding})
 	}
 	var saved state.State
 	for _, vip := range vips {

@@ -116,6 +116,14 @@ func (c *Conn) ProbeTo(addr netip.Addr, to wire.MAC) error {
 	return c.send("probing", addr, func(src wire.MAC) Frame { return NewProbeTo(src, addr, to) })
 }
 
+// Request asks the machine to, from our address from, whether it has addr.
+func (c *Conn) Request(from, addr netip.Addr, to wire.MAC) error {
+	if !isHost6(from) {
+		return fmt.Errorf("asking for %s from %s: not IPv6", addr, from)
+	}
+	return c.send("asking for", addr, func(src wire.MAC) Frame { return NewRequest(src, from, addr, to) })
+}
+
 // Announce claims addr for this interface by an unsolicited advertisement.
 func (c *Conn) Announce(addr netip.Addr) error {
 	return c.send("announcing", addr, func(src wire.MAC) Frame { return NewAnnouncement(src, addr) })

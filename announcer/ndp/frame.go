@@ -238,6 +238,12 @@ func NewProbeTo(src wire.MAC, addr netip.Addr, to wire.MAC) Frame {
 	return f
 }
 
+// NewRequest returns a unicast question to one machine whether it has addr, asked from the address from, as neighbour
+// unreachability detection asks (RFC 4861 section 7.3.3). The answer is unicast too.
+func NewRequest(src wire.MAC, from, addr netip.Addr, to wire.MAC) Frame {
+	return Frame{Dest: to, Source: src, From: from, To: addr, Target: addr, Link: src}
+}
+
 // NewAnnouncement returns an unsolicited advertisement of addr to all nodes
 // (RFC 4861 section 7.2.6). Without Override, receivers keep the old MAC.
 func NewAnnouncement(src wire.MAC, addr netip.Addr) Frame {

@@ -81,6 +81,11 @@ func TestFramesAndBytes(t *testing.T) {
 			heard: wire.Claim, of: vip, mac: here,
 		},
 		{
+			name:  "a request to one machine carries our address and MAC",
+			frame: NewRequest(here, linkLocal, vip, there),
+			heard: wire.Use, of: linkLocal, mac: here,
+		},
+		{
 			name: "a solicited answer without an option is its Ethernet source's",
 			frame: Frame{Dest: here, Source: there, From: vip, To: linkLocal,
 				Advertisement: true, Solicited: true, Override: true, Target: vip},

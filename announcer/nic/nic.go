@@ -110,3 +110,19 @@ func coverage(n NIC, addr netip.Addr) int {
 	}
 	return bits
 }
+
+// OwnAddress picks the NIC's own address to ask another machine for addr from: the one in addr's subnet, else any of its family,
+// else the invalid address.
+func (n NIC) OwnAddress(addr netip.Addr) netip.Addr {
+	var other netip.Addr
+	for _, prefix := range n.Addresses {
+		switch {
+		case prefix.Addr().Is4() != addr.Is4():
+		case prefix.Contains(addr):
+			return prefix.Addr()
+		case !other.IsValid():
+			other = prefix.Addr()
+		}
+	}
+	return other
+}

@@ -17,11 +17,23 @@ func (m *Machine) SetWish(wish *Wish, now time.Time) []Effect {
 		return m.linger(now)
 	}
 	m.wish = wish
+	if wish.Standby {
+		return m.standBy(previous)
+	}
+	if !wish.Peers[m.takenFrom] {
+		m.takenFrom = MAC{} // the API no longer counts on it
+	}
 	switch m.state {
-	case Held, Probing, Binding:
+	case Held:
+		m.heldTerm = wish.Term
 		return nil
+	case Probing, Binding:
+		return nil
+	case Guarding: // promoted
+		m.retries, m.lost, m.patient = 0, false, false
+		return m.start(now)
 	case Lingering: // the VIP came back to this node before anybody else took it
-		m.state, m.lingerUntil = Held, time.Time{}
+		m.state, m.lingerUntil, m.heldTerm = Held, time.Time{}, wish.Term
 		return []Effect{{Do: Announce, NIC: m.nic}}
 	case Waiting:
 		if previous != nil && previous.Pod == wish.Pod && m.reason != ReasonNoInterface {
@@ -45,7 +57,10 @@ func (m *Machine) NICsChanged(usable func(name string) bool, now time.Time) []Ef
 	case usable(m.nic.Name):
 		return nil
 	case m.state == Lingering:
-		return m.letGo()
+		return m.stepAside()
+	case m.state == Guarding:
+		m.wait(ReasonNoInterface, fmt.Sprintf("interface %s has no carrier", m.nic.Name))
+		return nil
 	case m.state == Held, m.state == Probing, m.state == Binding:
 		effects := m.letGo()
 		if m.wish == nil { // adopted, and the API hasn't spoken yet
@@ -86,7 +101,8 @@ func (m *Machine) BindDone(err error, now time.Time) []Effect {
 	}
 	m.state, m.missing, m.retries, m.lost, m.patient = Held, false, 0, false, false
 	m.contested, m.contestedAt = MAC{}, time.Time{}
-	if m.config.Probe {
+	m.heldTerm, m.boundAt = m.wish.Term, now
+	if m.config.Probe && m.takenFrom == (MAC{}) {
 		m.lateUntil = now.Add(m.config.LateWindow)
 	}
 	return []Effect{{Do: Announce, NIC: m.nic}}
@@ -109,9 +125,9 @@ func (m *Machine) Missing(missing bool) []Effect {
 func (m *Machine) Lost(now time.Time) []Effect {
 	switch m.state {
 	case Lingering:
-		return m.letGo()
+		return m.stepAside()
 	case Held, Binding:
-		m.lost = true
+		m.lost, m.takenFrom = true, MAC{}
 		if m.wish == nil { // adopted, and the API hasn't spoken yet
 			return m.letGo()
 		}
@@ -127,12 +143,21 @@ func (m *Machine) Lost(now time.Time) []Effect {
 func (m *Machine) Heard(from MAC, now time.Time) []Effect {
 	switch m.state {
 	case Lingering: // the successor
-		return m.letGo()
+		return m.stepAside()
 	case Held:
+		if m.wish != nil && m.wish.Successors[from] {
+			if now.Sub(m.boundAt) < m.config.Settle {
+				return nil
+			}
+			return m.superseded(from, now)
+		}
 		if now.Before(m.lateUntil) {
 			return nil // the watch for late answers judges these: it knows peers and proxies, and withdraws
 		}
-		m.contested, m.contestedAt = from, now
+		m.contestedAt = now
+		if m.wish == nil || !m.wish.Peers[from] { // a peer that is behind the times is told so, but is no conflict
+			m.contested = from
+		}
 		if m.defendAt.IsZero() {
 			m.defendAt = latest(now.Add(m.config.DefendDelay), m.lastDefence.Add(m.config.DefendInterval))
 		}
@@ -158,7 +183,7 @@ func (m *Machine) LateAnswer(from MAC, now time.Time) []Effect {
 func (m *Machine) Tick(now time.Time) []Effect {
 	var effects []Effect
 	if due(m.lingerUntil, now) && m.state == Lingering {
-		return m.letGo()
+		return m.stepAside()
 	}
 	if due(m.retryAt, now) && m.state == Waiting {
 		return m.start(now)
@@ -188,9 +213,10 @@ func (m *Machine) Deadline() time.Time {
 
 // Report is what the placeholder's conditions should say.
 type Report struct {
-	Announced bool
-	Reason    Reason
-	Message   string
+	// Ready: announced, or guarding.
+	Ready, Announced bool
+	Reason           Reason
+	Message          string
 }
 
 // Report describes the place for people.
@@ -199,16 +225,20 @@ func (m *Machine) Report() Report {
 	case Held, Lingering:
 		switch {
 		case m.missing:
-			return Report{false, ReasonNoNodeAddress, fmt.Sprintf("%s waits until interface %s has its own address again", m.addr, m.nic.Name)}
+			return Report{false, false, ReasonNoNodeAddress, fmt.Sprintf("%s waits until interface %s has its own address again", m.addr, m.nic.Name)}
 		case m.contested != MAC{}:
-			return Report{true, ReasonConflict, fmt.Sprintf("a machine with MAC address %s claims %s too; it is defended", m.contested, m.addr)}
+			return Report{true, true, ReasonConflict, fmt.Sprintf("a machine with MAC address %s claims %s too; it is defended", m.contested, m.addr)}
+		case m.wish != nil && m.wish.Standby:
+			return Report{true, true, ReasonTookOver, fmt.Sprintf("%s is announced on %s, as %s fell silent", m.addr, m.nic.Name, m.takenFrom)}
 		}
-		return Report{true, ReasonAnnouncing, fmt.Sprintf("%s is announced on %s", m.addr, m.nic.Name)}
+		return Report{true, true, ReasonAnnouncing, fmt.Sprintf("%s is announced on %s", m.addr, m.nic.Name)}
 	case Waiting:
-		return Report{false, m.reason, m.message}
+		return Report{false, false, m.reason, m.message}
+	case Guarding:
+		return m.guardReport()
 	}
 	if m.lost {
-		return Report{false, ReasonLost, fmt.Sprintf("the lease on %s ran out; asking who has it now", m.addr)}
+		return Report{false, false, ReasonLost, fmt.Sprintf("the lease on %s ran out; asking who has it now", m.addr)}
 	}
-	return Report{false, ReasonProbing, fmt.Sprintf("asking whether anybody else has %s", m.addr)}
+	return Report{false, false, ReasonProbing, fmt.Sprintf("asking whether anybody else has %s", m.addr)}
 }

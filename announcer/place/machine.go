@@ -1,5 +1,5 @@
 // Package place decides what an announcer does about one address: when to probe for other owners, bind, announce, hold on,
-// defend and let go. It is a state machine of values: inputs are what the API wants, what was heard on the wire and what the
+// defend and let go, and on a standby when to take over. It is a state machine of values: inputs are what the API wants, what was heard on the wire and what the
 // kernel said; outputs are effects for somebody else to carry out. It has no goroutine and no clock of its own.
 package place
 
@@ -29,6 +29,9 @@ type Config struct {
 	DefendInterval time.Duration
 	// RetryMin and RetryMax bound the back-off after a conflict or a failed bind.
 	RetryMin, RetryMax time.Duration
+	// Settle is how long after binding a claim by a peer is taken for a straggler of the move that made us bind: the one before
+	// us answers until it has heard our claim.
+	Settle time.Duration
 	// ContestedFor is how long a conflict is reported after the last foreign claim.
 	ContestedFor time.Duration
 }
@@ -41,6 +44,7 @@ func DefaultConfig() Config {
 		LateWindow:     5 * time.Second,
 		DefendDelay:    250 * time.Millisecond,
 		DefendInterval: 10 * time.Second,
+		Settle:         500 * time.Millisecond,
 		RetryMin:       time.Second,
 		RetryMax:       30 * time.Second,
 		ContestedFor:   time.Minute,
@@ -53,8 +57,19 @@ type Wish struct {
 	Pod string
 	// Interfaces that may announce, by name; empty: the NIC whose subnet holds the address.
 	Interfaces []string
-	// Peers are the MAC addresses of the VIP's other places and its previous owner.
+	// Peers are the MAC addresses of the VIP's other places and its previous owners.
 	Peers map[MAC]bool
+	// Term of the placeholder: the number of the last change of roles that it knows of.
+	Term int64
+	// Standby: guard the address, and take it over when its active falls silent.
+	Standby bool
+	// Active is the MAC address of the node to guard against, for a standby; zero while none is known.
+	Active MAC
+	// Rank among the standbys in order of succession, from 0.
+	Rank int
+	// Successors are the peers whose claim ends ours: within a term the one further down the succession can only have claimed
+	// because those before it were silent.
+	Successors map[MAC]bool
 	// Ending: the placeholder is going, a successor will claim. Release: the VIP ends.
 	Ending, Release bool
 }
@@ -86,11 +101,13 @@ const (
 	Held
 	// Lingering: bound, but its placeholder has gone; a successor's claim or time ends it.
 	Lingering
+	// Guarding: a standby that isn't bound and watches whether the active answers.
+	Guarding
 )
 
 // String names the state for logs.
 func (s State) String() string {
-	return [...]string{"Idle", "Waiting", "Probing", "Binding", "Held", "Lingering"}[s]
+	return [...]string{"Idle", "Waiting", "Probing", "Binding", "Held", "Lingering", "Guarding"}[s]
 }
 
 // Reason says why a place is not announced, in the words of the placeholder contract.
@@ -106,6 +123,11 @@ const (
 	ReasonBindFailed    Reason = placeholder.ReasonBindFailed
 	ReasonSuperseded    Reason = placeholder.ReasonSuperseded
 	ReasonLost          Reason = placeholder.ReasonLost
+
+	ReasonGuarding       Reason = placeholder.ReasonGuarding
+	ReasonNotHeard       Reason = placeholder.ReasonNotHeard
+	ReasonNothingToGuard Reason = placeholder.ReasonNothingToGuard
+	ReasonTookOver       Reason = placeholder.ReasonTookOver
 )
 
 // Effect is something to do. Effects are carried out in order.
@@ -160,6 +182,14 @@ type Machine struct {
 	lost bool
 	// patient: an owner answered late before, so that a quick verdict would be wrong again.
 	patient bool
+	// heldTerm is the term in which the address was bound. A placeholder that is told to stand by in a later one was demoted;
+	// in the same one it took over, and stays until the API has caught up.
+	heldTerm int64
+	boundAt  time.Time
+	// heard: the active that is guarded has answered at least once, so that its silence means something.
+	heard bool
+	// takenFrom is whom the address was taken over from: it may not know yet.
+	takenFrom MAC
 	// waiting says why, while nothing is bound.
 	reason  Reason
 	message string
@@ -181,10 +211,10 @@ func New(addr netip.Addr, config Config, choose Chooser) *Machine {
 	return &Machine{addr: addr, config: config, choose: choose}
 }
 
-// Adopt takes over an address that an earlier process of this node left bound. It stays until SetWish says otherwise, which
-// must not happen before the API's list is complete.
-func (m *Machine) Adopt(nic NIC) {
-	m.state, m.nic = Held, nic
+// Adopt takes over an address that an earlier process of this node left bound in a term. It stays until SetWish says
+// otherwise, which must not happen before the API's list is complete, except with what that process was told itself.
+func (m *Machine) Adopt(nic NIC, term int64) {
+	m.state, m.nic, m.heldTerm = Held, nic, term
 }
 
 // State returns where the machine is.

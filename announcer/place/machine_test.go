@@ -168,17 +168,17 @@ func TestStories(t *testing.T) {
 			func(m *Machine) []Effect { return m.Missing(true) }, []Action{Silence}, Held},
 		{"an adopted address stays until the API has spoken", func(*testing.T) *Machine {
 			m := New(vip, DefaultConfig(), chooseEth0)
-			m.Adopt(eth0)
+			m.Adopt(eth0, 0)
 			return m
 		}, func(m *Machine) []Effect { return m.Tick(at(time.Hour)) }, nil, Held},
 		{"an adopted address that the API still wants is kept as it is", func(*testing.T) *Machine {
 			m := New(vip, DefaultConfig(), chooseEth0)
-			m.Adopt(eth0)
+			m.Adopt(eth0, 0)
 			return m
 		}, func(m *Machine) []Effect { return m.SetWish(wanted(), at(0)) }, nil, Held},
 		{"an adopted address whose lease runs out before the API speaks is let go", func(*testing.T) *Machine {
 			m := New(vip, DefaultConfig(), chooseEth0)
-			m.Adopt(eth0)
+			m.Adopt(eth0, 0)
 			return m
 		}, func(m *Machine) []Effect { return m.Lost(at(0)) }, []Action{Silence, CancelProbe, Unbind}, Idle},
 	}

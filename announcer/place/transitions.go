@@ -4,6 +4,9 @@ import "time"
 
 // start looks for a NIC and begins to probe, or to bind where probing is off.
 func (m *Machine) start(now time.Time) []Effect {
+	if m.wish.Standby {
+		return m.guard()
+	}
 	m.retryAt = time.Time{}
 	nic, err := m.choose(m.addr, m.wish.Interfaces)
 	if err != nil {
@@ -53,6 +56,7 @@ func (m *Machine) letGo() []Effect {
 	m.state, m.missing = Idle, false
 	m.retryAt, m.lateUntil, m.lingerUntil, m.defendAt = time.Time{}, time.Time{}, time.Time{}, time.Time{}
 	m.contested, m.contestedAt = MAC{}, time.Time{}
+	m.takenFrom = MAC{}
 	return effects
 }
 

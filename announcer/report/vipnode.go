@@ -22,20 +22,27 @@ import (
 // one request a node and minute.
 const refreshVIPNode = time.Minute
 
+// refreshSuspect is how often a VIPNode is read while a suspicion against it stands, which its acknowledgement ends.
+const refreshSuspect = time.Second
+
 // VIPNode keeps this node's VIPNode as it should be. Its methods are safe for concurrent use.
 type VIPNode struct {
 	name   string
 	client rest.Interface
 	nodes  corev1client.NodesGetter
 
+	// onWire says whether another machine was heard of late; who is deaf acknowledges no suspicion.
+	onWire func() bool
+
 	mu      sync.Mutex
 	want    v1alpha1.VIPNodeStatus
 	changed chan struct{}
 }
 
-// NewVIPNode returns a writer for the VIPNode of that name; client speaks evenkeel.io/v1alpha1. Run does the work.
-func NewVIPNode(name string, client rest.Interface, nodes corev1client.NodesGetter) *VIPNode {
-	return &VIPNode{name: name, client: client, nodes: nodes, changed: make(chan struct{}, 1)}
+// NewVIPNode returns a writer for the VIPNode of that name; client speaks evenkeel.io/v1alpha1. Run does the work. onWire says
+// whether another machine was heard on the wire of late: only then is a suspicion against this node acknowledged.
+func NewVIPNode(name string, client rest.Interface, nodes corev1client.NodesGetter, onWire func() bool) *VIPNode {
+	return &VIPNode{name: name, client: client, nodes: nodes, onWire: onWire, changed: make(chan struct{}, 1)}
 }
 
 // Update changes what the status should say. mutate must not keep what it is given.
@@ -48,6 +55,13 @@ func (v *VIPNode) Update(mutate func(*v1alpha1.VIPNodeStatus)) {
 		return
 	}
 	v.want = *next
+	v.poke()
+}
+
+// Recheck has the VIPNode read soon: something happened that a suspicion may have led to.
+func (v *VIPNode) Recheck() { v.poke() }
+
+func (v *VIPNode) poke() {
 	select {
 	case v.changed <- struct{}{}:
 	default:
@@ -63,7 +77,11 @@ func (v *VIPNode) Run(ctx context.Context) error {
 	retry := backoff()
 	for {
 		pause := refreshVIPNode
-		if err := v.write(ctx); err != nil && ctx.Err() == nil {
+		suspect, err := v.write(ctx)
+		if suspect {
+			pause = refreshSuspect
+		}
+		if err != nil && ctx.Err() == nil {
 			logger.V(1).Info("Writing the VIPNode will be tried again", "node", v.name, "err", err)
 			pause = retry.Step()
 		} else {
@@ -81,18 +99,26 @@ func (v *VIPNode) Run(ctx context.Context) error {
 	}
 }
 
-func (v *VIPNode) write(ctx context.Context) error {
+// write brings the VIPNode up to date. suspect says that a suspicion stands against the node.
+func (v *VIPNode) write(ctx context.Context) (suspect bool, err error) {
 	v.mu.Lock()
 	want := *v.want.DeepCopy()
 	v.mu.Unlock()
 
 	current := &v1alpha1.VIPNode{}
-	err := v.client.Get().Resource("vipnodes").Name(v.name).Do(ctx).Into(current)
+	err = v.client.Get().Resource("vipnodes").Name(v.name).Do(ctx).Into(current)
 	if apierrors.IsNotFound(err) {
 		current, err = v.create(ctx)
 	}
 	if err != nil {
-		return fmt.Errorf("reading VIPNode %s: %w", v.name, err)
+		return false, fmt.Errorf("reading VIPNode %s: %w", v.name, err)
+	}
+	if current.Spec.Suspect != nil {
+		suspect = true
+		want.SuspectAcknowledged = current.Status.SuspectAcknowledged
+		if v.onWire() {
+			want.SuspectAcknowledged = current.Spec.Suspect.ID
+		}
 	}
 	// Transition times belong to what is stored, not to what is wanted.
 	conditions := current.DeepCopy().Status.Conditions
@@ -102,14 +128,14 @@ func (v *VIPNode) write(ctx context.Context) error {
 	}
 	want.Conditions = conditions
 	if equality.Semantic.DeepEqual(current.Status, want) {
-		return nil
+		return suspect, nil
 	}
 	current.Status = want
 	err = v.client.Put().Resource("vipnodes").Name(v.name).SubResource("status").Body(current).Do(ctx).Error()
 	if err != nil {
-		return fmt.Errorf("writing the status of VIPNode %s: %w", v.name, err)
+		return suspect, fmt.Errorf("writing the status of VIPNode %s: %w", v.name, err)
 	}
-	return nil
+	return suspect, nil
 }
 
 // create makes the VIPNode as the Node's own, so that it goes when the Node does.

@@ -1,4 +1,4 @@
-// Package state keeps on a tmpfs what an announcer holds, so that its next process can go on without the API server:
+// Package state keeps on a tmpfs what an announcer holds and guards, so that its next process can go on without the API server:
 // which addresses are bound where, for which placeholder, with which peers and ports. The file is believed only if it
 // is of this boot and of this format; anything else is ignored with a reason, never guessed at.
 package state
@@ -30,7 +30,7 @@ type State struct {
 	VIPs   []VIP  `json:"vips"`
 }
 
-// VIP is one placeholder's VIP as it was held.
+// VIP is one placeholder's VIP as it was held or guarded.
 type VIP struct {
 	// Name is the VIP object's name.
 	Name      string    `json:"name"`
@@ -42,6 +42,8 @@ type VIP struct {
 	Term int64 `json:"term,omitempty"`
 	// Peers is the peers annotation as it was read.
 	Peers string `json:"peers,omitempty"`
+	// Interfaces is the interfaces annotation as it was read.
+	Interfaces []string `json:"interfaces,omitempty"`
 	// Ports may pass to the VIP.
 	Ports []Port `json:"ports,omitempty"`
 	// Local says that the host itself serves the ports.
@@ -50,13 +52,15 @@ type VIP struct {
 	HeldSince time.Time `json:"heldSince,omitzero"`
 }
 
-// Address is one bound address.
+// Address is one address that is bound or guarded.
 type Address struct {
 	Addr netip.Addr `json:"addr"`
 	// Interface is the name: an index may belong to another interface after a driver was reloaded.
 	Interface string `json:"interface"`
 	// RequireOwn is that of address.Binding.
 	RequireOwn bool `json:"requireOwn,omitempty"`
+	// Guarded: it isn't bound here, the node stands by for it.
+	Guarded bool `json:"guarded,omitempty"`
 }
 
 // Pod names a placeholder.

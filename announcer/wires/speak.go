@@ -3,6 +3,7 @@ package wires
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/netip"
 	"time"
 
@@ -156,4 +157,23 @@ func (s *Set) Silence(addr netip.Addr) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.announced, addr)
+}
+
+// Neighbour asks one machine on the NIC's segment, from the NIC's own address, whether it has addr: a unicast ARP request or
+// neighbour solicitation. It is an error where the NIC has no address of its own in that subnet.
+func (s *Set) Neighbour(nicName string, addr netip.Addr, to probe.MAC) error {
+	s.mu.Lock()
+	seg, ok := s.segments[nicName]
+	var from netip.Addr
+	if ok {
+		from = seg.nic.OwnAddress(addr)
+	}
+	s.mu.Unlock()
+	switch {
+	case !ok:
+		return fmt.Errorf("asking for %s: interface %s is not open", addr, nicName)
+	case !from.IsValid():
+		return fmt.Errorf("asking for %s: interface %s has no address of its own to ask from", addr, nicName)
+	}
+	return seg.side(addr).link.Request(from, addr, to)
 }

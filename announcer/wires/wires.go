@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"k8s.io/klog/v2"
@@ -31,6 +32,8 @@ type Options struct {
 	Announcer *announce.Scheduler
 	// Heard is told of machines that speak for an address which is announced here. It must not block.
 	Heard func(addr netip.Addr, from probe.MAC)
+	// Listen is told of everything that is heard on a NIC, by whoever it is. It must not block.
+	Listen func(nicName string, h probe.Heard)
 }
 
 // Set is the wires of all NICs. Its methods are safe for concurrent use and don't wait for the wire.
@@ -47,6 +50,8 @@ type Set struct {
 	// announced addresses are listened for.
 	announced map[netip.Addr]string
 	heard     map[hearing]time.Time
+
+	lastHeard atomic.Int64 // Unix nanoseconds
 }
 
 type hearing struct {
@@ -59,6 +64,7 @@ type link interface {
 	probe.Link
 	announce.Link
 	Run(ctx context.Context, hear func(probe.Heard)) error
+	Request(from, addr netip.Addr, to probe.MAC) error
 	Close() error
 }
 
@@ -82,6 +88,9 @@ func New(opts Options) *Set {
 		probes: map[netip.Addr]context.CancelFunc{}, announced: map[netip.Addr]string{}, heard: map[hearing]time.Time{},
 	}
 }
+
+// LastHeard returns when any frame of another machine was heard last.
+func (s *Set) LastHeard() time.Time { return time.Unix(0, s.lastHeard.Load()) }
 
 // Run listens until ctx ends, and waits for everything it started.
 func (s *Set) Run(ctx context.Context) error {
@@ -174,6 +183,8 @@ func (s *Set) listen(ctx context.Context, seg *segment) {
 		readers.Go(func() {
 			err := one.link.Run(ctx, func(h probe.Heard) {
 				one.prober.Hear(h)
+				s.lastHeard.Store(h.At.UnixNano())
+				s.opts.Listen(seg.nic.Name, h)
 				if !one.prober.IsProxy(h.MAC) { // a proxy answers for everything and owns nothing
 					s.hear(h)
 				}

@@ -47,7 +47,7 @@ func start(t *testing.T) *rig {
 	r := &rig{pair: p, heard: make(chan probe.MAC, 64)}
 	timing := probe.Quick()
 	timing.Late = time.Second
-	r.Set = New(Options{Timing: timing, Limiter: limiter, Announcer: scheduler, Heard: func(addr netip.Addr, from probe.MAC) {
+	r.Set = New(Options{Timing: timing, Listen: func(string, probe.Heard) {}, Limiter: limiter, Announcer: scheduler, Heard: func(addr netip.Addr, from probe.MAC) {
 		if addr == vip {
 			r.heard <- from
 		}

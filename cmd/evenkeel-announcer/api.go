@@ -27,7 +27,7 @@ type api struct {
 	vipNode *report.VIPNode
 }
 
-func newAPI(opts *options) (*api, error) {
+func newAPI(opts *options, onWire func() bool) (*api, error) {
 	config, err := clientConfig(opts.kubeconfig)
 	if err != nil {
 		return nil, err
@@ -43,7 +43,7 @@ func newAPI(opts *options) (*api, error) {
 	return &api{
 		client:  client,
 		pods:    report.NewPods(client.CoreV1(), clock.RealClock{}),
-		vipNode: report.NewVIPNode(opts.nodeName, own, client.CoreV1()),
+		vipNode: report.NewVIPNode(opts.nodeName, own, client.CoreV1(), onWire),
 	}, nil
 }
 
@@ -82,6 +82,7 @@ func (a *api) follow(ctx context.Context, opts *options, node *agent.Agent) erro
 			}
 			if pod, ok := obj.(*corev1.Pod); ok {
 				node.PodGone(ctx, pod)
+				a.vipNode.Recheck() // a placeholder that was taken away may mean that we are suspected
 			}
 		},
 	})

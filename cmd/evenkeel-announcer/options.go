@@ -16,6 +16,7 @@ import (
 	"evenkeel.io/evenkeel/announcer/address"
 	"evenkeel.io/evenkeel/announcer/announce"
 	"evenkeel.io/evenkeel/announcer/dataplane"
+	"evenkeel.io/evenkeel/announcer/liveness"
 	"evenkeel.io/evenkeel/announcer/nic"
 	"evenkeel.io/evenkeel/announcer/place"
 	"evenkeel.io/evenkeel/announcer/probe"
@@ -37,6 +38,7 @@ type options struct {
 	linger           time.Duration
 	handoverLifetime time.Duration
 	healthCheck      string
+	profile          string
 	protect          bool
 	rate, burst      int
 	metricsAddress   string
@@ -55,6 +57,7 @@ func defaultOptions() *options {
 		linger:           place.DefaultConfig().Linger,
 		handoverLifetime: 90 * time.Second,
 		healthCheck:      dataplane.DefaultURL,
+		profile:          liveness.ProfileBalanced,
 		protect:          true,
 		rate:             announce.DefaultRate,
 		burst:            announce.DefaultBurst,
@@ -75,6 +78,7 @@ func (o *options) addFlags(fs *pflag.FlagSet) {
 	fs.DurationVar(&o.linger, "linger", o.linger, "How long an address is held for a successor after its placeholder has gone.")
 	fs.DurationVar(&o.handoverLifetime, "handover-lifetime", o.handoverLifetime, "Lifetime that addresses are left with at SIGTERM, for the next process (an upgrade) to take over.")
 	fs.StringVar(&o.healthCheck, "data-plane-healthz", o.healthCheck, "URL that answers 200 while this node can serve Services: kube-proxy's by default. Empty: not checked.")
+	fs.StringVar(&o.profile, "failover-profile", o.profile, `How soon a standby takes over from a node that fell silent: "balanced" (under a second, for any network) or "fast" (a quarter of a second, for quiet networks and nodes that are never starved of CPU).`)
 	fs.BoolVar(&o.protect, "protect", o.protect, "Let only the Services' ports and ICMP reach a VIP (nftables).")
 	fs.IntVar(&o.rate, "announce-rate", o.rate, "Announcement and probe frames a second for the whole node. Switches with dynamic ARP inspection shut untrusted ports above 15: use 10 there.")
 	fs.IntVar(&o.burst, "announce-burst", o.burst, "Frames that may exceed --announce-rate at once.")
@@ -96,6 +100,9 @@ func (o *options) validate() error {
 	}
 	if _, err := timing(o.conflictProbe); err != nil {
 		errs = append(errs, err)
+	}
+	if _, err := liveness.Profile(o.profile); err != nil {
+		errs = append(errs, fmt.Errorf("--failover-profile: %w", err))
 	}
 	if o.lifetime < 3*time.Second {
 		errs = append(errs, fmt.Errorf("--address-lifetime must be at least 3s, as the kernel counts in seconds; it is %s", o.lifetime))

@@ -18,16 +18,22 @@ import (
 	"evenkeel.io/evenkeel/announcer/agent"
 	"evenkeel.io/evenkeel/announcer/announce"
 	"evenkeel.io/evenkeel/announcer/guard"
+	"evenkeel.io/evenkeel/announcer/liveness"
 	"evenkeel.io/evenkeel/announcer/place"
 	"evenkeel.io/evenkeel/announcer/probe"
 	"evenkeel.io/evenkeel/announcer/protect"
 	"evenkeel.io/evenkeel/announcer/state"
+	"evenkeel.io/evenkeel/announcer/watch"
 	"evenkeel.io/evenkeel/announcer/wires"
 	"evenkeel.io/evenkeel/api/version"
 )
 
 // farewell bounds the work at the end, so that SIGTERM never leads to SIGKILL.
 const farewell = 5 * time.Second
+
+// recently is how long ago another machine must have been heard on the wire for the node to count as back on it: the API server's
+// answers alone imply as much traffic.
+const recently = 30 * time.Second
 
 // run wires everything together and works until ctx ends. What is bound then stays for the next process, with a longer
 // lifetime.
@@ -37,7 +43,12 @@ func run(ctx context.Context, opts *options) error {
 
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	api, err := newAPI(opts)
+	var (
+		node     *agent.Agent
+		segments *wires.Set
+		watcher  *watch.Watch
+	)
+	api, err := newAPI(opts, func() bool { return time.Since(segments.LastHeard()) < recently })
 	if err != nil {
 		return err
 	}
@@ -72,12 +83,21 @@ func run(ctx context.Context, opts *options) error {
 	if err != nil {
 		return err
 	}
-	var node *agent.Agent
-	segments := wires.New(wires.Options{
+	segments = wires.New(wires.Options{
 		Timing: *probeTiming, Limiter: limiter, Announcer: announcer,
-		Heard: func(addr netip.Addr, from probe.MAC) { node.Heard(ctx, addr, from) },
+		Heard:  func(addr netip.Addr, from probe.MAC) { node.Heard(ctx, addr, from) },
+		Listen: func(nicName string, h probe.Heard) { watcher.Heard(nicName, h) },
+	})
+	profile, err := liveness.Profile(opts.profile)
+	if err != nil {
+		return err
+	}
+	watcher = watch.New(watch.Options{
+		Config: profile, Neighbour: segments.Neighbour, Clock: clock.RealClock{},
+		Events: func(event liveness.Event) { node.Liveness(ctx, event) },
 	})
 	node = agent.New(agent.Options{
+		Node: opts.nodeName, Watch: watcher,
 		Binder: kernel.binder, Wire: segments, Guard: kernel.guard, Store: store, Pods: api.pods,
 		Metrics: agent.NewMetrics(registry), Clock: clock.RealClock{}, Place: config, HostServed: kernel.hostServed,
 	})
@@ -90,7 +110,7 @@ func run(ctx context.Context, opts *options) error {
 	group, groupCtx := errgroup.WithContext(ctx)
 	for name, work := range map[string]func(context.Context) error{
 		"binder": kernel.binder.Run, "interfaces": kernel.nics.Run, "guard": kernel.guard.Run, "data plane": kernel.runChecker,
-		"announcements": announcer.Run, "wires": segments.Run, "agent": node.Run,
+		"announcements": announcer.Run, "wires": segments.Run, "watch": watcher.Run, "agent": node.Run,
 		"placeholder conditions": api.pods.Run, "VIPNode": api.vipNode.Run,
 		"placeholders": func(ctx context.Context) error { return api.follow(ctx, opts, node) },
 		"metrics":      func(ctx context.Context) error { return serveMetrics(ctx, opts.metricsAddress, registry) },
@@ -135,7 +155,7 @@ func adopt(ctx context.Context, store *state.File, kernel *kernel, node *agent.A
 			adopted = append(adopted, one)
 		}
 	}
-	node.Adopt(ctx, adopted)
+	node.Adopt(ctx, adopted, saved)
 	if len(adopted) > 0 {
 		logger.Info("Adopted addresses of an earlier process", "count", len(adopted))
 	}

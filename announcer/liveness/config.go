@@ -1,0 +1,68 @@
+package liveness
+
+import (
+	"fmt"
+	"time"
+)
+
+// Config is how patient a Core is.
+type Config struct {
+	// Every is the pace at which a pair of nodes exchanges questions while all is well.
+	Every time.Duration
+	// Round is within what time each address is asked for at least once.
+	Round time.Duration
+	// Patience is how long an answer may take before all addresses of that node are asked for at once.
+	Patience time.Duration
+	// Insist is the pace of questions from then on.
+	Insist time.Duration
+	// Silence is the least time without an answer that means silence, from the first unanswered question. Measured delays
+	// stretch it.
+	Silence time.Duration
+	// RankDelay is how much longer each further standby waits.
+	RankDelay time.Duration
+	// Alone is the silence that counts where no third machine was ever heard: nothing tells then which of the two is cut off.
+	Alone time.Duration
+	// Proof is how recently a third machine must have been heard on the NIC. It is well below Silence, so that what was heard
+	// before our own port was cut proves nothing; who was deaf for longer gives everybody a fresh start.
+	Proof time.Duration
+	// Late is by how much a turn may be late before it is void.
+	Late time.Duration
+	// ChaseEvery and ChaseFor: a node that an address was taken over from is asked at that pace for that long, then each second.
+	ChaseEvery, ChaseFor time.Duration
+}
+
+// Names of the profiles.
+const (
+	ProfileBalanced = "balanced"
+	ProfileFast     = "fast"
+)
+
+// Balanced takes over in under a second and stands short pauses, loss and jitter: a virtual machine that is moved, or an
+// address resolution, stops a node for up to half a second.
+func Balanced() Config {
+	return Config{
+		Every: 150 * time.Millisecond, Round: time.Second, Patience: 100 * time.Millisecond, Insist: 50 * time.Millisecond,
+		Silence: 600 * time.Millisecond, RankDelay: 400 * time.Millisecond, Alone: 3 * time.Second, Proof: 300 * time.Millisecond,
+		Late: 100 * time.Millisecond, ChaseEvery: 100 * time.Millisecond, ChaseFor: time.Minute,
+	}
+}
+
+// Fast takes over in a quarter of a second, and takes a longer pause for a death.
+func Fast() Config {
+	return Config{
+		Every: 40 * time.Millisecond, Round: time.Second, Patience: 30 * time.Millisecond, Insist: 20 * time.Millisecond,
+		Silence: 120 * time.Millisecond, RankDelay: 150 * time.Millisecond, Alone: 3 * time.Second, Proof: 60 * time.Millisecond,
+		Late: 30 * time.Millisecond, ChaseEvery: 50 * time.Millisecond, ChaseFor: time.Minute,
+	}
+}
+
+// Profile returns a profile by its name.
+func Profile(name string) (Config, error) {
+	switch name {
+	case ProfileBalanced:
+		return Balanced(), nil
+	case ProfileFast:
+		return Fast(), nil
+	}
+	return Config{}, fmt.Errorf("want %q or %q, not %q", ProfileBalanced, ProfileFast, name)
+}

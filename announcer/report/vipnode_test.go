@@ -1,0 +1,106 @@
+package report
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"net/http/httptest"
+	"sync"
+	"testing"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/rest"
+
+	"evenkeel.io/evenkeel/api/v1alpha1"
+)
+
+// vipNodeServer is an API server with one VIPNode, of which only the status can be written.
+type vipNodeServer struct {
+	mu     sync.Mutex
+	stored v1alpha1.VIPNode
+	reads  int
+	writes int
+}
+
+func (s *vipNodeServer) ServeHTTP(w http.ResponseWriter, req *http.Request) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	w.Header().Set("Content-Type", "application/json")
+	switch req.Method {
+	case http.MethodGet:
+		s.reads++
+	case http.MethodPut:
+		s.writes++
+		var sent v1alpha1.VIPNode
+		if err := json.NewDecoder(req.Body).Decode(&sent); err != nil {
+			http.Error(w, err.Error(), http.StatusBadRequest)
+			return
+		}
+		s.stored.Status = sent.Status
+	}
+	_ = json.NewEncoder(w).Encode(s.stored)
+}
+
+func newVIPNode(t *testing.T, suspect *v1alpha1.Suspicion, onWire bool) (*VIPNode, *vipNodeServer) {
+	s := &vipNodeServer{stored: v1alpha1.VIPNode{
+		TypeMeta:   metav1.TypeMeta{APIVersion: v1alpha1.GroupVersion.String(), Kind: "VIPNode"},
+		ObjectMeta: metav1.ObjectMeta{Name: "node-1"}, Spec: v1alpha1.VIPNodeSpec{Suspect: suspect},
+	}}
+	server := httptest.NewServer(s)
+	t.Cleanup(server.Close)
+	client, err := v1alpha1.NewRESTClient(&rest.Config{Host: server.URL})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return NewVIPNode("node-1", client, nil, func() bool { return onWire }), s
+}
+
+func TestSuspicionIsAcknowledgedOnlyOnTheWire(t *testing.T) {
+	tests := []struct {
+		name    string
+		suspect *v1alpha1.Suspicion
+		onWire  bool
+		want    string
+		stands  bool
+		writes  int
+	}{
+		{"a node without a suspicion acknowledges nothing", nil, true, "", false, 0},
+		{"a suspected node that hears others acknowledges it", &v1alpha1.Suspicion{ID: "one", Reason: "FellSilent"}, true, "one", true, 1},
+		{"a deaf one doesn't, though the API answers it", &v1alpha1.Suspicion{ID: "one", Reason: "FellSilent"}, false, "", true, 0},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			v, server := newVIPNode(t, tt.suspect, tt.onWire)
+			stands, err := v.write(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if stands != tt.stands {
+				t.Errorf("suspicion stands = %t, want %t", stands, tt.stands)
+			}
+			if got := server.stored.Status.SuspectAcknowledged; got != tt.want || server.writes != tt.writes {
+				t.Errorf("acknowledged %q with %d writes, want %q with %d", got, server.writes, tt.want, tt.writes)
+			}
+		})
+	}
+}
+
+func TestARecheckReadsTheVIPNodeAgain(t *testing.T) {
+	v, server := newVIPNode(t, nil, true)
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error)
+	go func() { done <- v.Run(ctx) }()
+	reads := func() int { server.mu.Lock(); defer server.mu.Unlock(); return server.reads }
+	for deadline := time.Now().Add(10 * time.Second); reads() < 3; { // the first read isn't asked for
+		if time.Now().After(deadline) {
+			t.Fatalf("the VIPNode was read %d times in 10 s", reads())
+		}
+		v.Recheck()
+		time.Sleep(time.Millisecond)
+	}
+	cancel()
+	if err := <-done; err != nil {
+		t.Errorf("Run = %v, want nil", err)
+	}
+}
