@@ -30,6 +30,25 @@ type VIPNodeSpec struct {
 	// acknowledged that it is back.
 	// +optional
 	Suspect *Suspicion `json:"suspect,omitempty"`
+
+	// Neighbours are other nodes that this one asks for a sign of life at a low rate, each by one of its own addresses. Every
+	// node is somebody's neighbour, so that the loss of a VIP's node together with all its standbys' is noticed too.
+	// +listType=map
+	// +listMapKey=node
+	// +kubebuilder:validation:MaxItems=4
+	// +optional
+	Neighbours []Neighbour `json:"neighbours,omitempty"`
+}
+
+// Neighbour is a node to watch.
+type Neighbour struct {
+	// +kubebuilder:validation:MaxLength=253
+	Node string `json:"node"`
+	// MAC address of its NIC, lower case, colons, and an own address of that NIC.
+	// +kubebuilder:validation:MaxLength=17
+	MAC string `json:"mac"`
+	// +kubebuilder:validation:MaxLength=39
+	Address string `json:"address"`
 }
 
 // Suspicion says why nothing is placed on a node for now.
@@ -59,6 +78,12 @@ type VIPNodeStatus struct {
 	// +kubebuilder:validation:MaxLength=63
 	// +optional
 	SuspectAcknowledged string `json:"suspectAcknowledged,omitempty"`
+
+	// SilentNeighbours are the nodes of spec.neighbours that have answered before and no longer do, while the wire works.
+	// +listType=set
+	// +kubebuilder:validation:MaxItems=4
+	// +optional
+	SilentNeighbours []string `json:"silentNeighbours,omitempty"`
 
 	// Conditions: DataPlaneHealthy, Protected.
 	// +listType=map

@@ -1,0 +1,80 @@
+package load
+
+import (
+	corev1 "k8s.io/api/core/v1"
+
+	"evenkeel.io/evenkeel/api/placeholder"
+)
+
+// Node is what the placeholders on a node amount to.
+type Node struct {
+	// Load is the weight of the active ones.
+	Load int64
+	// VIPs that have a placeholder here which hasn't ended, by name; nil when there are none.
+	VIPs map[string]Held
+}
+
+// Held is a VIP's place on a node.
+type Held struct {
+	Standby bool
+	Weight  int64
+	// Since orders a VIP's standbys: the earlier one takes over.
+	Since int64
+}
+
+// Count adds a pod to its node. Pods that are no placeholders, or have ended, change nothing.
+func (n *Node) Count(pod *corev1.Pod) {
+	vip, ok := pod.Labels[placeholder.LabelVIP] // the one look-up that nearly all pods cost
+	if !ok {
+		return
+	}
+	n.Load += Of(pod)
+	if !placeholder.Is(pod) || placeholder.Ended(pod) {
+		return
+	}
+	if n.VIPs == nil {
+		n.VIPs = map[string]Held{}
+	}
+	weight, _ := placeholder.Weight(pod)
+	n.VIPs[vip] = Held{Standby: placeholder.RoleOf(pod) == placeholder.Standby, Weight: weight, Since: pod.CreationTimestamp.Unix()}
+}
+
+// After is a node's load after the loss of another.
+type After struct {
+	Load int64
+	// Shared counts the standbys here of VIPs that are active on the lost node.
+	Shared int64
+}
+
+// AfterLoss says what each node carries once the VIPs of a lost node are with their first standbys. Standbys that are on the lost
+// node too, and VIPs without one, count nowhere.
+func AfterLoss(lost string, nodes map[string]Node) map[string]After {
+	after := make(map[string]After, len(nodes))
+	type first struct {
+		node  string
+		since int64
+	}
+	heirs := map[string]first{}
+	for name, node := range nodes {
+		if name == lost {
+			continue
+		}
+		a := After{Load: node.Load}
+		for vip, held := range node.VIPs {
+			if there, ok := nodes[lost].VIPs[vip]; !ok || there.Standby || !held.Standby {
+				continue
+			}
+			a.Shared++
+			if heir, ok := heirs[vip]; !ok || held.Since < heir.since || held.Since == heir.since && name < heir.node {
+				heirs[vip] = first{name, held.Since}
+			}
+		}
+		after[name] = a
+	}
+	for vip, heir := range heirs {
+		a := after[heir.node]
+		a.Load += nodes[lost].VIPs[vip].Weight
+		after[heir.node] = a
+	}
+	return after
+}
