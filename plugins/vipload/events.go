@@ -23,6 +23,8 @@ func (pl *VIPLoad) EventsToRegister(context.Context) ([]fwk.ClusterEventWithHint
 		{Event: fwk.ClusterEvent{Resource: fwk.Node, ActionType: fwk.Add | fwk.UpdateNodeLabel}, QueueingHintFn: pl.isSchedulableAfterNodeChange},
 		// The VIP's other placeholder ends. Update is the general one, as a deletion timestamp is none of the specific updates.
 		{Event: fwk.ClusterEvent{Resource: fwk.AssignedPod, ActionType: fwk.Update | fwk.Delete}, QueueingHintFn: isSchedulableAfterPodEnd},
+		// The active placeholder of a standby's VIP has got its node.
+		{Event: fwk.ClusterEvent{Resource: fwk.AssignedPod, ActionType: fwk.Add}, QueueingHintFn: isSchedulableAfterPodAdd},
 		// Somebody corrects the annotations of a placeholder that couldn't be read.
 		{Event: fwk.ClusterEvent{Resource: fwk.TargetPod, ActionType: fwk.Update}, QueueingHintFn: isSchedulableAfterOwnUpdate},
 	}, nil
@@ -58,6 +60,18 @@ func isSchedulableAfterPodEnd(_ klog.Logger, pod *corev1.Pod, oldObj, newObj any
 		return fwk.QueueSkip, nil
 	}
 	if after == nil || (!placeholder.Ended(before) && placeholder.Ended(after)) {
+		return fwk.Queue, nil
+	}
+	return fwk.QueueSkip, nil
+}
+
+func isSchedulableAfterPodAdd(_ klog.Logger, pod *corev1.Pod, _, newObj any) (fwk.QueueingHint, error) {
+	_, added, err := schedutil.As[*corev1.Pod](nil, newObj)
+	if err != nil {
+		return fwk.Queue, err
+	}
+	if placeholder.RoleOf(pod) == placeholder.Standby && placeholder.Is(added) && placeholder.RoleOf(added) == placeholder.Active &&
+		added.Labels[placeholder.LabelVIP] == pod.Labels[placeholder.LabelVIP] {
 		return fwk.Queue, nil
 	}
 	return fwk.QueueSkip, nil

@@ -26,13 +26,16 @@ func (pl *VIPLoad) Filter(_ context.Context, cycle fwk.CycleState, _ *corev1.Pod
 	if r := facts.refusal(state.Addresses, state.Interfaces); r != nil {
 		return r.status()
 	}
+	if facts.suspect {
+		return suspected.status()
+	}
 	if facts.sick {
 		return sickDataPlane.status()
 	}
 	if state.Local && !state.local.serves(node.Name, state.Addresses) {
 		return noEndpoint.status()
 	}
-	if _, held := pl.tally.of(nodeInfo, state.remember).vips[state.VIP]; held {
+	if _, held := pl.tally.of(nodeInfo, state.remember).VIPs[state.VIP]; held {
 		return sameVIP.status()
 	}
 	return nil

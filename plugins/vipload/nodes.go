@@ -20,12 +20,13 @@ type nic struct {
 
 // nodeFacts is what Filter needs of a VIPNode, parsed once per change instead of once per pod and node.
 type nodeFacts struct {
-	nics []nic
-	sick bool // the data plane is reported unhealthy
+	nics    []nic
+	sick    bool // the data plane is reported unhealthy
+	suspect bool // the controller keeps VIPs off it
 }
 
 func (f nodeFacts) equal(other nodeFacts) bool {
-	return f.sick == other.sick && slices.EqualFunc(f.nics, other.nics, func(a, b nic) bool {
+	return f.sick == other.sick && f.suspect == other.suspect && slices.EqualFunc(f.nics, other.nics, func(a, b nic) bool {
 		return a.name == b.name && a.carrier == b.carrier && slices.Equal(a.prefixes, b.prefixes)
 	})
 }
@@ -33,7 +34,7 @@ func (f nodeFacts) equal(other nodeFacts) bool {
 // factsOf reads a VIPNode. Addresses that can't be read are left out: they serve no VIP.
 func factsOf(node *v1alpha1.VIPNode) nodeFacts {
 	// Absent or Unknown is no reason to refuse a node: its announcer may be told not to ask the data plane at all.
-	facts := nodeFacts{sick: meta.IsStatusConditionPresentAndEqual(node.Status.Conditions, v1alpha1.NodeDataPlaneHealthy, metav1.ConditionFalse)}
+	facts := nodeFacts{sick: meta.IsStatusConditionPresentAndEqual(node.Status.Conditions, v1alpha1.NodeDataPlaneHealthy, metav1.ConditionFalse), suspect: node.Spec.Suspect != nil}
 	for _, i := range node.Status.Interfaces {
 		n := nic{name: i.Name, carrier: i.Carrier}
 		for _, address := range i.Addresses {

@@ -20,6 +20,7 @@ var errLocalWithoutService = errors.New("annotation " + placeholder.AnnotationPo
 // preFilterState is the pod read once per scheduling cycle. It is not changed after PreFilter.
 type preFilterState struct {
 	placeholder.Placeholder
+	active   string     // for a standby: the node of the VIP's active placeholder
 	local    localNodes // with traffic policy Local: the nodes that serve the Service
 	remember bool       // the tally's memo may be used in this cycle
 }
@@ -48,8 +49,24 @@ func (pl *VIPLoad) PreFilter(_ context.Context, cycle fwk.CycleState, pod *corev
 	if state.remember { // else nodes may be only a part of the cluster
 		pl.tally.prune(nodes)
 	}
+	if p.Role == placeholder.Standby {
+		if state.active = pl.activeNode(p.VIP, nodes, state.remember); state.active == "" {
+			return nil, noActive.status()
+		}
+	}
 	cycle.Write(preFilterStateKey, state)
 	return nil, nil
+}
+
+// activeNode finds the node of a VIP's active placeholder. The cycle's snapshot is asked, not an informer: it also has what is
+// only assumed to be bound.
+func (pl *VIPLoad) activeNode(vip string, nodes []fwk.NodeInfo, remember bool) string {
+	for _, node := range nodes {
+		if held, ok := pl.tally.of(node, remember).VIPs[vip]; ok && !held.Standby {
+			return node.Node().Name
+		}
+	}
+	return ""
 }
 
 // PreFilterExtensions returns nil: the state holds nothing that depends on pods.

@@ -17,6 +17,10 @@ var (
 		"node(s) labelled node.kubernetes.io/exclude-from-external-load-balancers", fwk.UnschedulableAndUnresolvable}
 	sickDataPlane = rejection{"data-plane",
 		"node(s) whose data plane is not healthy (see condition DataPlaneHealthy of the VIPNode)", fwk.UnschedulableAndUnresolvable}
+	suspected = rejection{"suspect",
+		"node(s) that fell silent and have not acknowledged that they are back (see spec.suspect of the VIPNode)", fwk.UnschedulableAndUnresolvable}
+	noActive = rejection{"no-active",
+		"the VIP's active placeholder has no node yet, and its standby goes by that", fwk.UnschedulableAndUnresolvable}
 	noSubnet = rejection{"no-subnet",
 		"node(s) without a NIC in the subnet of the VIP (the addresses of a node's NICs are in its VIPNode)", fwk.UnschedulableAndUnresolvable}
 	noInterface = rejection{"no-interface",

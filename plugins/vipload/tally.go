@@ -6,14 +6,7 @@ import (
 	fwk "k8s.io/kube-scheduler/framework"
 
 	"evenkeel.io/evenkeel/api/load"
-	"evenkeel.io/evenkeel/api/placeholder"
 )
-
-// nodeCount is what the pods of one node amount to.
-type nodeCount struct {
-	load int64
-	vips map[string]struct{} // VIPs with a placeholder here that has not ended; nil when there are none. Never changed once made.
-}
 
 // tally counts the pods of nodes and remembers the result per generation of the NodeInfo: every change of a node's pods
 // takes a new number from one counter of the process, so an equal generation means equal pods. In a scheduling cycle
@@ -25,14 +18,14 @@ type tally struct {
 
 type counted struct {
 	generation int64
-	nodeCount
+	load.Node  // its VIPs are never changed once counted
 }
 
 func newTally() *tally { return &tally{nodes: map[string]counted{}} }
 
 // of counts a node's pods. Without remember the memo is neither read nor written: pod-group cycles assume pods and then
 // set the old generation again (backend/cache/snapshot.go), so that there a generation says nothing.
-func (t *tally) of(node fwk.NodeInfo, remember bool) nodeCount {
+func (t *tally) of(node fwk.NodeInfo, remember bool) load.Node {
 	if !remember {
 		return count(node)
 	}
@@ -41,7 +34,7 @@ func (t *tally) of(node fwk.NodeInfo, remember bool) nodeCount {
 	known, ok := t.nodes[name]
 	t.mu.RUnlock()
 	if ok && known.generation == generation {
-		return known.nodeCount
+		return known.Node
 	}
 	fresh := count(node)
 	t.mu.Lock()
@@ -68,22 +61,10 @@ func (t *tally) prune(nodes []fwk.NodeInfo) {
 	}
 }
 
-func count(node fwk.NodeInfo) nodeCount {
-	var c nodeCount
+func count(node fwk.NodeInfo) load.Node {
+	var c load.Node
 	for _, info := range node.GetPods() {
-		pod := info.GetPod()
-		vip, ok := pod.Labels[placeholder.LabelVIP] // the one look-up that nearly all pods cost
-		if !ok {
-			continue
-		}
-		c.load += load.Of(pod)
-		if !placeholder.Is(pod) || placeholder.Ended(pod) {
-			continue
-		}
-		if c.vips == nil {
-			c.vips = map[string]struct{}{}
-		}
-		c.vips[vip] = struct{}{}
+		c.Count(info.GetPod())
 	}
 	return c
 }

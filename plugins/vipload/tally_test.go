@@ -30,7 +30,7 @@ func TestTallyFollowsEveryChange(t *testing.T) {
 			// Twice: the second answer is the remembered one.
 			for range 2 {
 				got, want := memo.of(node, true), count(node)
-				if got.load != want.load || len(got.vips) != len(want.vips) {
+				if got.Load != want.Load || len(got.VIPs) != len(want.VIPs) {
 					t.Fatalf("remembered %+v, counted %+v", got, want)
 				}
 			}
@@ -43,11 +43,11 @@ func TestTallyAnswersFromTheMemoOnlyWhereGenerationsMeanSomething(t *testing.T) 
 	node := nodeInfo(st.MakeNode().Name("n").Obj(), vipPod("p", "192.0.2.10").Node("n").Obj())
 	memo.of(node, true)
 	// What a pod-group cycle does: other pods under the same generation.
-	memo.nodes["n"] = counted{node.GetGeneration(), nodeCount{load: 77}}
-	if got := memo.of(node, true).load; got != 77 {
+	memo.nodes["n"] = counted{node.GetGeneration(), load.Node{Load: 77}}
+	if got := memo.of(node, true).Load; got != 77 {
 		t.Errorf("got %d: the memo is not used for an unchanged generation", got)
 	}
-	if got := memo.of(node, false).load; got != 1 {
+	if got := memo.of(node, false).Load; got != 1 {
 		t.Errorf("got %d: the memo is used although it must not be", got)
 	}
 }
@@ -57,7 +57,7 @@ func TestPodGroupCyclesBypassTheMemo(t *testing.T) {
 	pl, pod := newTestPlugin(t), vipPod("p", "192.0.2.10").Obj()
 	pl.nodes.set("n", factsOf(vipNode("n", alive("eth0", "192.0.2.101/24"))))
 	node := nodeInfo(st.MakeNode().Name("n").Obj())
-	pl.tally.nodes["n"] = counted{node.GetGeneration(), nodeCount{load: 77, vips: map[string]struct{}{"192-0-2-10": {}}}}
+	pl.tally.nodes["n"] = counted{node.GetGeneration(), load.Node{Load: 77, VIPs: map[string]load.Held{"192-0-2-10": {}}}}
 
 	for name, tt := range map[string]struct {
 		group  bool
