@@ -60,16 +60,21 @@ const (
 	Silent
 	// Returned: a chased target answers.
 	Returned
+	// HeardAgain: a frame was heard behind the NIC after a second of silence. Others may have taken over meanwhile.
+	HeardAgain
 )
 
 // String names the event for logs.
 func (k EventKind) String() string {
-	return [...]string{"", "Heard", "Silent", "Returned"}[k]
+	return [...]string{"", "Heard", "Silent", "Returned", "HeardAgain"}[k]
 }
 
 // Event is what became certain about a target.
 type Event struct {
 	Kind EventKind
+	// NIC behind which it was found out.
+	NIC string
+	// Addr and MAC of the target; none for HeardAgain.
 	Addr netip.Addr
 	MAC  MAC
 	// Since is when the first unanswered probe was sent, and Probes how many there were, for Silent.
