@@ -21,6 +21,7 @@ type segment struct {
 	// together is since when two nodes that hear each other both have the address; longest is the longest that it ever was.
 	together map[[2]int]time.Duration
 	longest  time.Duration
+	wasSplit bool
 }
 
 const (
@@ -73,6 +74,7 @@ type simNode struct {
 	watchHeard         bool
 	lastAnswer         time.Time
 	chaseDue           time.Time
+	unsureDue          time.Time
 	silentSaid         bool
 }
 
@@ -273,7 +275,7 @@ func (n *simNode) ask() {
 
 // question is a broadcast probe; kernels answer it.
 func (n *simNode) question() {
-	n.say(-1, Said{From: n.mac, Kind: wire.Probe})
+	n.say(-1, Said{From: n.mac, Kind: wire.Probe, Title: n.m.Title(), Titled: n.m.Bound()})
 	for _, o := range n.sim.nodes {
 		if n.sim.linked(n, o) && o.bound {
 			o.say(n.id, Said{From: o.mac, Kind: wire.Answer})
@@ -314,6 +316,10 @@ func (n *simNode) tick() {
 	}
 	if deadline := n.m.Deadline(); !deadline.IsZero() && !now.Before(deadline) {
 		n.do(n.m.Tick(now))
+	}
+	if n.m.Unsure() && !now.Before(n.unsureDue) {
+		n.unsureDue = now.Add(time.Second)
+		n.question()
 	}
 	n.announce()
 	n.save()
