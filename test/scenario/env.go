@@ -38,6 +38,8 @@ type Env struct {
 	*lab.Cluster
 	// VIPs speaks evenkeel.io/v1alpha1 as an administrator.
 	VIPs *rest.RESTClient
+	// Standbys is how many each VIP is to have; 1 as Start leaves it.
+	Standbys int
 
 	foreign *lab.Foreign
 }
@@ -64,7 +66,7 @@ func Start(ctx context.Context, o lab.Options) (*Env, error) {
 	if err != nil {
 		return nil, err
 	}
-	e := &Env{Cluster: c}
+	e := &Env{Cluster: c, Standbys: 1}
 	if e.VIPs, err = v1alpha1.NewRESTClient(c.Config); err != nil {
 		return nil, errors.Join(err, c.Close())
 	}
