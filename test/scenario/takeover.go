@@ -29,7 +29,7 @@ type Takeover struct {
 	Silent int `json:"silent"`
 	// Spread over the nodes that were left, by their kernels, when the last VIP answered.
 	Spread Spread `json:"spreadOfSurvivors"`
-	// TwoOwnersMs is the longest time that two nodes had one VIP, the lost ones left out.
+	// TwoOwnersMs is the longest time that two nodes had one VIP; what machines have that nobody hears is left out.
 	TwoOwnersMs float64 `json:"twoOwnersMs"`
 }
 
@@ -38,6 +38,8 @@ type watched struct {
 	vips []netip.Addr
 	// lost are the nodes whose answers don't count.
 	lost []*lab.Node
+	// heard: the lost nodes' kernels are still heard, so that what they have bound counts.
+	heard bool
 	// requests also has clients ask by HTTP.
 	requests bool
 	// patience bounds the wait for the last VIP.
@@ -109,8 +111,10 @@ func (e *Env) watchTakeover(ctx context.Context, w watched, silence func() error
 	end := time.Now()
 	for _, vip := range w.vips {
 		holdings := lab.Holdings(events, vip, end)
-		for _, n := range w.lost {
-			holdings = without(holdings, n.Name(), begin, end)
+		if !w.heard {
+			for _, n := range w.lost {
+				holdings = without(holdings, n.Name(), begin, end)
+			}
 		}
 		result.TwoOwnersMs = max(result.TwoOwnersMs, millis(lab.DoubleHeld(holdings)))
 	}

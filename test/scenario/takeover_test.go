@@ -14,7 +14,9 @@ var epoch = time.Unix(0, 0)
 
 func ms(n int) time.Time { return epoch.Add(time.Duration(n) * time.Millisecond) }
 
-func held(node string, from, to time.Time) lab.Holding { return lab.Holding{Node: node, From: from, To: to} }
+func held(node string, from, to time.Time) lab.Holding {
+	return lab.Holding{Node: node, From: from, To: to}
+}
 
 func TestWithout(t *testing.T) {
 	tests := []struct {

@@ -88,6 +88,23 @@ func (e *Env) others(without ...*lab.Node) []string {
 
 // whole returns each VIP's places, or what isn't as it should be.
 func (e *Env) whole(ctx context.Context, nodes []string) (map[string]places, error) {
+	found, err := e.placed(ctx, nodes)
+	if err != nil {
+		return found, err
+	}
+	suspects, err := e.Suspects(ctx)
+	if err != nil {
+		return found, err
+	}
+	if len(suspects) > 0 {
+		return found, fmt.Errorf("nodes are suspect: %v", suspects)
+	}
+	return found, nil
+}
+
+// placed returns each VIP's places, or which VIP hasn't all its placeholders, ready, on the given nodes; what other nodes have
+// bound is left out.
+func (e *Env) placed(ctx context.Context, nodes []string) (map[string]places, error) {
 	found, err := e.readyPlaces(ctx)
 	if err != nil {
 		return nil, err
@@ -96,7 +113,7 @@ func (e *Env) whole(ctx context.Context, nodes []string) (map[string]places, err
 	if err != nil {
 		return nil, err
 	}
-	owners, err := e.Owners()
+	owners, err := e.ownersOf(nodes)
 	if err != nil {
 		return nil, err
 	}
@@ -123,13 +140,6 @@ func (e *Env) whole(ctx context.Context, nodes []string) (map[string]places, err
 				return found, fmt.Errorf("%s is bound on %v, want it on %s alone", addr, owners[addr], p.active)
 			}
 		}
-	}
-	suspects, err := e.Suspects(ctx)
-	if err != nil {
-		return found, err
-	}
-	if len(suspects) > 0 {
-		return found, fmt.Errorf("nodes are suspect: %v", suspects)
 	}
 	return found, nil
 }
