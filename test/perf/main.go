@@ -101,7 +101,10 @@ func list(benchmarks []benchmark) string {
 // printTo prints lines that name the benchmark, the machine's cores and its load at that moment.
 func printTo(benchmark string) printer {
 	return func(figure string, value any) {
-		line, err := json.Marshal(struct {
+		var line bytes.Buffer
+		encoder := json.NewEncoder(&line)
+		encoder.SetEscapeHTML(false) // marks say "<"
+		err := encoder.Encode(struct {
 			Benchmark string `json:"benchmark"`
 			Figure    string `json:"figure"`
 			Cores     int    `json:"cores"`
@@ -109,9 +112,10 @@ func printTo(benchmark string) printer {
 			Value     any    `json:"value"`
 		}{benchmark, figure, runtime.NumCPU(), load(), value})
 		if err != nil {
-			line = []byte(fmt.Sprintf(`{"error":%q}`, err))
+			fmt.Printf("{\"error\":%q}\n", err)
+			return
 		}
-		fmt.Println(string(line))
+		fmt.Print(line.String())
 	}
 }
 
