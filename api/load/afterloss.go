@@ -20,6 +20,10 @@ type Held struct {
 	Weight  int64
 	// Since orders a VIP's standbys: the earlier one takes over.
 	Since int64
+	// Term of the placeholder: of two actives the higher one is the VIP's.
+	Term int64
+	// Leaving: another standby is about to take its place, so that it counts as nobody's heir.
+	Leaving bool
 }
 
 // Count adds a pod to its node. Pods that are no placeholders, or have ended, change nothing.
@@ -36,7 +40,11 @@ func (n *Node) Count(pod *corev1.Pod) {
 		n.VIPs = map[string]Held{}
 	}
 	weight, _ := placeholder.Weight(pod)
-	n.VIPs[vip] = Held{Standby: placeholder.RoleOf(pod) == placeholder.Standby, Weight: weight, Since: pod.CreationTimestamp.Unix()}
+	n.VIPs[vip] = Held{
+		Standby: placeholder.RoleOf(pod) == placeholder.Standby, Weight: weight, Since: pod.CreationTimestamp.Unix(),
+		Term:    placeholder.Term(pod),
+		Leaving: pod.Annotations[placeholder.AnnotationLeaving] == "true",
+	}
 }
 
 // After is a node's load after the loss of another.
@@ -47,7 +55,7 @@ type After struct {
 }
 
 // AfterLoss says what each node carries once the VIPs of a lost node are with their first standbys. Standbys that are on the lost
-// node too, and VIPs without one, count nowhere.
+// node too or about to leave, and VIPs without one, count nowhere.
 func AfterLoss(lost string, nodes map[string]Node) map[string]After {
 	after := make(map[string]After, len(nodes))
 	type first struct {
@@ -61,7 +69,7 @@ func AfterLoss(lost string, nodes map[string]Node) map[string]After {
 		}
 		a := After{Load: node.Load}
 		for vip, held := range node.VIPs {
-			if there, ok := nodes[lost].VIPs[vip]; !ok || there.Standby || !held.Standby {
+			if there, ok := nodes[lost].VIPs[vip]; !ok || there.Standby || !held.Standby || held.Leaving {
 				continue
 			}
 			a.Shared++
