@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/netip"
 	"slices"
 	"time"
 
@@ -85,7 +84,9 @@ func run(ctx context.Context, opts *options) error {
 	}
 	segments = wires.New(wires.Options{
 		Timing: *probeTiming, Limiter: limiter, Announcer: announcer,
-		Heard:  func(addr netip.Addr, from probe.MAC) { node.Heard(ctx, addr, from) },
+		Heard: func(h probe.Heard) {
+			node.Heard(ctx, h.Addr, place.Said{From: h.MAC, Kind: h.Kind, Title: h.Title, Titled: h.Titled})
+		},
 		Listen: func(nicName string, h probe.Heard) { watcher.Heard(nicName, h) },
 	})
 	profile, err := liveness.Profile(opts.profile)
