@@ -103,6 +103,8 @@ type Heard struct {
 	Source MAC
 	// Kind says in what way Addr was spoken of.
 	Kind Kind
+	// Direct says that the frame was for this machine alone. A broadcast answer may have been sent by anybody on behalf of Source.
+	Direct bool
 	// At is when the kernel received the frame, with a monotonic reading.
 	At time.Time
 }
