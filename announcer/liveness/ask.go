@@ -12,10 +12,11 @@ func (c *Core) ask(p *peer, now time.Time) []Probe {
 	every := c.every(p)
 	var probes []Probe
 	if p.alarmed {
-		p.next = now.Add(p.insist)
+		p.pausing = p.insist
 		if now.Sub(p.since) > patient {
-			p.next = now.Add(max(p.insist, every))
+			p.pausing = max(p.insist, every)
 		}
+		p.next = now.Add(p.pausing)
 		probes = c.insist(p, now)
 		if now.Sub(p.rounded) < every {
 			return probes
@@ -43,18 +44,18 @@ func (c *Core) insist(p *peer, now time.Time) []Probe {
 		p.cursor++
 		t := waiting[p.cursor%len(waiting)]
 		if !p.isDumb() {
-			probes = append(probes, t.ask(Echo, now))
+			probes = append(probes, c.query(t, Echo, now))
 		} else if e.requests.take(now, solicitRate, solicitBurst) {
-			probes = append(probes, t.ask(Solicit, now))
+			probes = append(probes, c.query(t, Solicit, now))
 		}
 	}
 	if p.attempt == 1 || p.isDumb() {
 		return probes
 	}
-	for range min(len(waiting), enough) {
+	for range min(len(waiting), soughtEnough) {
 		p.seeking++
 		if t := waiting[p.seeking%len(waiting)]; e.requests.take(now, solicitRate, solicitBurst) {
-			probes = append(probes, t.probe(Solicit))
+			probes = append(probes, c.probe(t, Solicit, now))
 		}
 	}
 	return probes
@@ -76,10 +77,10 @@ func (c *Core) usual(p *peer, now time.Time) []Probe {
 		if !t.watched() || t.asked.Equal(now) {
 			continue
 		}
-		probes = append(probes, t.ask(p.usual(), now))
+		probes = append(probes, c.query(t, p.usual(), now))
 		if p.isDumb() {
 			if p.turns++; p.turns%dumbRetry == 0 {
-				probes = append(probes, t.probe(Echo))
+				probes = append(probes, c.probe(t, Echo, now))
 				break
 			}
 		}
@@ -99,13 +100,13 @@ func (c *Core) slowly(p *peer, now time.Time) []Probe {
 			continue
 		}
 		again := t.unanswered > 0
-		probes = append(probes, t.ask(Echo, now))
+		probes = append(probes, c.query(t, Echo, now))
 		if again && c.nic(p.nic).greetings.take(now, greetRate, greetBurst) {
-			probes = append(probes, t.probe(Solicit))
+			probes = append(probes, c.probe(t, Solicit, now))
 		}
 		if t.successor != nil && !t.successor.heard && now.Sub(t.successor.begun) > greeting {
 			c.leave(t.successor) // an empty claim
-			t.successor = nil
+			t.successor, t.claimed, p.next = nil, time.Time{}, now
 		}
 	}
 	return probes
@@ -129,7 +130,7 @@ func (c *Core) witnesses(p *peer, now time.Time) []Probe {
 		}
 		for _, t := range other.targets {
 			if t.watched() && t.since.IsZero() {
-				probes = append(probes, t.probe(Echo))
+				probes = append(probes, c.probe(t, Echo, now))
 				break
 			}
 		}
@@ -137,7 +138,7 @@ func (c *Core) witnesses(p *peer, now time.Time) []Probe {
 	for _, mac := range e.witnesses(p.mac) {
 		probe := Probe{Echo, p.nic, e.machines[mac].addr, mac}
 		probes = append(probes, probe)
-		if e.requests.take(now, solicitRate, solicitBurst) {
+		if e.witnessed.take(now, witnessRate, witnessBurst) {
 			probe.Kind = Solicit
 			probes = append(probes, probe)
 		}
@@ -169,7 +170,7 @@ func (c *Core) chase(p *peer, now time.Time) []Probe {
 	for range n {
 		p.cursor++
 		t := p.targets[p.cursor%len(p.targets)]
-		probes = append(probes, t.probe(Echo))
+		probes = append(probes, c.probe(t, Echo, now))
 	}
 	return probes
 }

@@ -9,8 +9,9 @@ const (
 	// burst is how many addresses of one node are asked for in one turn of an alarm, in rotation.
 	burst = 64
 	// solicitRate and solicitBurst bound ARP requests and neighbour solicitations per NIC and second while somebody is looked
-	// for: switches with dynamic ARP inspection shut a port above 15 a second.
-	solicitRate, solicitBurst = 5, 10
+	// for, witnessRate and witnessBurst those to witnesses: switches with dynamic ARP inspection shut a port above 15 a second.
+	solicitRate, solicitBurst = 5, 8
+	witnessRate, witnessBurst = 2, 3
 	// greetRate and greetBurst bound those for nodes whose silence doesn't count, all the time.
 	greetRate, greetBurst = 1, 4
 	// dumbEvery is the least time between two questions by ARP to nodes that drop echo, over all of them on a NIC. The others

@@ -144,7 +144,7 @@ func (c *Core) NICDown(nic string) {
 		if p.nic != nic {
 			continue
 		}
-		p.alarmed = false
+		p.alarmed, p.sought = false, 0
 		for _, t := range p.targets {
 			t.heard = t.heard && p.purpose == neighbouring && t.silent // what was found out before stands until it answers
 			t.forget()
@@ -152,7 +152,7 @@ func (c *Core) NICDown(nic string) {
 	}
 }
 
-// Deadline returns when Tick is next due; zero before the first.
+// Deadline returns when Tick is next due, which is never before the last one; zero before the first.
 func (c *Core) Deadline() time.Time {
 	if c.turned.IsZero() {
 		return time.Time{}
@@ -162,6 +162,9 @@ func (c *Core) Deadline() time.Time {
 		if at := c.deadline(p); at.Before(due) {
 			due = at
 		}
+	}
+	if due.Before(c.turned) { // something changed that needs no waiting for
+		return c.turned
 	}
 	return due
 }
@@ -199,12 +202,14 @@ func (c *Core) void(now time.Time) {
 	c.asleep = span{c.turned, now}
 	missed := now.Sub(c.turned)
 	for _, p := range c.order {
+		p.sought = 0
 		for _, t := range p.targets {
 			if !t.since.IsZero() {
-				t.since, t.unanswered = t.since.Add(missed), 0
-				if t.since.After(now) {
-					t.since = now
+				since := t.since.Add(missed)
+				if since.After(now) {
+					since = now
 				}
+				t.restart(since)
 			}
 		}
 	}

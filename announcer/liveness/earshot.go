@@ -17,9 +17,9 @@ type earshot struct {
 	gap span
 	// polled is when witnesses were asked last.
 	polled time.Time
-	// requests bounds ARP requests and neighbour solicitations while somebody is looked for, greetings those for nodes whose
-	// silence doesn't count.
-	requests, greetings bucket
+	// requests bounds ARP requests and neighbour solicitations while somebody is looked for, witnessed those to witnesses and
+	// greetings those to nodes whose silence doesn't count.
+	requests, witnessed, greetings bucket
 }
 
 // machine is somebody who was heard.

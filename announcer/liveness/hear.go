@@ -99,9 +99,10 @@ func (c *Core) sight(nic string, s Sighting, answer bool) {
 	}
 	for _, p := range c.order {
 		if p.nic == nic && quiet > c.proof(p) {
+			p.sought = 0
 			for _, t := range p.targets {
 				if !t.since.IsZero() {
-					t.since, t.unanswered = s.At, 0
+					t.restart(s.At)
 				}
 			}
 		}
@@ -169,8 +170,13 @@ func (c *Core) Unsent(probe Probe) {
 		if !ok {
 			continue
 		}
-		if t, ok := p.byAddr[probe.Addr]; ok && t.kind == probe.Kind {
+		t, ok := p.byAddr[probe.Addr]
+		switch {
+		case !ok:
+		case t.kind == probe.Kind:
 			t.forget()
+		case probe.Kind == Solicit:
+			t.sought, p.sought = max(t.sought-1, 0), max(p.sought-1, 0)
 		}
 	}
 }

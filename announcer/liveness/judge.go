@@ -98,25 +98,28 @@ func (c *Core) silentAt(t *target, w witness, now time.Time) (time.Time, bool) {
 	return t.since.Add(needed), true
 }
 
-// askedEnough says whether enough questions went unanswered. Solicitations are too few for each address of a dumb node to be
-// asked for that often; those of the others count where it is silent as a whole.
+// askedEnough says whether enough questions went unanswered. Solicitations are too few for each address to be asked for by them
+// often; where the node is silent as a whole, those for its other addresses count too.
 func (c *Core) askedEnough(t *target) bool {
-	if t.unanswered >= enough {
+	if t.unanswered >= enough && t.sought >= soughtEnough {
 		return true
 	}
 	p := t.peer
-	if !p.isDumb() || t.unanswered == 0 || !c.nic(p.nic).lastOf(p.mac).Before(t.since) {
+	last := c.nic(p.nic).lastOf(p.mac)
+	switch {
+	case t.unanswered == 0 || !last.Before(t.since) || !last.Before(p.soughtFrom):
 		return false
+	case p.isDumb(): // only solicitations are questions
+		return p.sought >= 2*enough
 	}
-	all := 0
-	for _, other := range p.targets {
-		all += other.unanswered
-	}
-	return all >= 2*enough
+	return t.unanswered >= enough && p.sought >= soughtEnough
 }
 
-// proof is how recently somebody else must have been heard for a verdict about a peer.
-func (c *Core) proof(p *peer) time.Duration { return c.config.Proof + p.delays.stretch(c.config.Proof) }
+// proof is how recently somebody else must have been heard for a verdict about a peer: no less than the time in which witnesses
+// are asked twice.
+func (c *Core) proof(p *peer) time.Duration {
+	return max(c.config.Proof+p.delays.stretch(c.config.Proof), 2*p.pausing)
+}
 
 // Suspicious says whether Tick at that time would find a silence: whoever drains sockets does it then.
 func (c *Core) Suspicious(now time.Time) bool {

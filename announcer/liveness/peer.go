@@ -34,7 +34,12 @@ type peer struct {
 	alarmed bool
 	since   time.Time
 	attempt int
+	// pausing is the time to the next turn of the alarm.
+	pausing time.Duration
 	delays  delays
+	// sought is how many solicitations were sent to it since soughtFrom, when it was last heard before the first of them.
+	sought     int
+	soughtFrom time.Time
 	// dumb counts answers to solicitations of addresses for which echo went unanswered, since the last answer to an echo.
 	dumb int
 	// turns counts usual questions to a dumb node.
@@ -45,8 +50,9 @@ type peer struct {
 }
 
 const (
-	// enough is how many questions must be unanswered before silence is certain, however long it lasted.
-	enough = 3
+	// enough is how many questions must be unanswered before silence is certain, however long it lasted, and soughtEnough how
+	// many of them must be solicitations: that echo is dropped from now on, on all nodes at once, is somebody's new firewall.
+	enough, soughtEnough = 3, 2
 	// dumbAfter: a node that drops echo is asked by ARP or neighbour solicitation from then on, and by echo once in
 	// dumbRetry questions.
 	dumbAfter, dumbRetry = 4, 16
@@ -71,6 +77,8 @@ type target struct {
 	asked, since time.Time
 	unanswered   int
 	kind         Kind
+	// sought is how many of the unanswered questions, those that don't count too, were solicitations.
+	sought int
 	// echoed is when the first echo was sent that is unanswered.
 	echoed time.Time
 	// unproven: a verdict about it was withheld.
@@ -82,8 +90,8 @@ type target struct {
 	shadow    bool
 }
 
-// ask returns a question that counts.
-func (t *target) ask(kind Kind, now time.Time) Probe {
+// query returns a question that counts.
+func (c *Core) query(t *target, kind Kind, now time.Time) Probe {
 	t.asked, t.kind = now, kind
 	if t.since.IsZero() {
 		t.since = now
@@ -92,14 +100,27 @@ func (t *target) ask(kind Kind, now time.Time) Probe {
 	if kind == Echo && t.echoed.IsZero() {
 		t.echoed = now
 	}
-	return t.probe(kind)
+	return c.probe(t, kind, now)
 }
 
-// probe returns a question that doesn't count.
-func (t *target) probe(kind Kind) Probe { return Probe{kind, t.NIC, t.Addr, t.MAC} }
+// probe returns a question that doesn't count by itself.
+func (c *Core) probe(t *target, kind Kind, now time.Time) Probe {
+	if kind == Solicit {
+		t.sought++
+		p := t.peer
+		if p.sought == 0 || !c.nic(p.nic).lastOf(p.mac).Before(p.soughtFrom) {
+			p.sought, p.soughtFrom = 0, now
+		}
+		p.sought++
+	}
+	return Probe{kind, t.NIC, t.Addr, t.MAC}
+}
 
 // forget forgets the questions that are unanswered.
-func (t *target) forget() { t.since, t.unanswered, t.unproven = time.Time{}, 0, false }
+func (t *target) forget() { t.restart(time.Time{}) }
+
+// restart begins the wait for an answer anew.
+func (t *target) restart(at time.Time) { t.since, t.unanswered, t.sought, t.unproven = at, 0, 0, false }
 
 // parked: a successor is watched instead.
 func (t *target) parked() bool { return t.successor != nil && !t.successor.silent }

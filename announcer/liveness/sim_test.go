@@ -82,6 +82,9 @@ func simulate(config Config, hosts ...*host) *simulation {
 	return s
 }
 
+// seed makes another run of it.
+func (s *simulation) seed(seed uint64) { s.rng = rand.New(rand.NewPCG(seed, seed)) }
+
 // at plans something.
 func (s *simulation) at(after time.Duration, do func()) {
 	s.plans = append(s.plans, plan{s.start.Add(after), do})
