@@ -6,6 +6,7 @@ VERSION    ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo d
 REGISTRY   ?= ghcr.io/evenkeel-io
 TAG        ?= dev
 KEEP       ?=
+ARGS       ?=
 # Labs share the machine's cores, so one at a time; unit tests run side by side.
 UNIT_TIMEOUT ?= 30m
 LAB_TIMEOUT  ?= 60m
@@ -47,6 +48,10 @@ test-alerts: ## promtool's check and unit tests of manifests/alerts
 .PHONY: bench-first
 bench-first: root setup build control-plane ## measure the first slice; JSON lines
 	go run ./test/perf
+
+.PHONY: bench-failover
+bench-failover: root setup build control-plane ## measure failover (hours; ARGS='-repetitions=3 -minutes=5 -only=losses' makes it short); JSON lines
+	go run ./test/perf -suite=failover $(ARGS)
 
 .PHONY: test-skew
 test-skew: root setup build control-plane ## the end-to-end story on Kubernetes 1.34, and on kine with SQLite (not part of test)

@@ -152,7 +152,7 @@ func (f Frame) MovesLinux() bool {
 
 // Heard returns what f says about an address; false if nothing.
 func (f Frame) Heard() (wire.Heard, bool) {
-	h := wire.Heard{Addr: f.SenderIP, MAC: f.SenderMAC, Source: f.Source, Title: f.Title, Titled: f.Titled, At: f.At}
+	h := wire.Heard{Addr: f.SenderIP, MAC: f.SenderMAC, Source: f.Source, Title: f.Title, Titled: f.Titled, Direct: f.Dest.IsStation(), At: f.At}
 	switch {
 	case f.IsProbe():
 		h.Addr, h.Kind = f.TargetIP, wire.Probe

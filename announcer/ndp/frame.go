@@ -219,7 +219,7 @@ func (f Frame) IsProbe() bool { return !f.Advertisement && f.From.IsUnspecified(
 // announcement. Linux sends both alike, so neither can be told from the other
 // here and both are claims.
 func (f Frame) Heard() (wire.Heard, bool) {
-	h := wire.Heard{Addr: f.Target, MAC: f.Source, Source: f.Source, Title: f.Title, Titled: f.Titled, At: f.At}
+	h := wire.Heard{Addr: f.Target, MAC: f.Source, Source: f.Source, Title: f.Title, Titled: f.Titled, Direct: f.Dest.IsStation(), At: f.At}
 	switch {
 	case f.IsProbe():
 		h.Kind = wire.Probe

@@ -251,3 +251,16 @@ func (s *Set) Neighbour(nicName string, addr netip.Addr, to probe.MAC) error {
 	}
 	return seg.side(addr).link.Request(from, addr, to)
 }
+
+// Sync hands over everything that the kernel has received on any NIC before the call, as far as somebody reads there.
+func (s *Set) Sync() {
+	s.mu.Lock()
+	var links []link
+	for _, seg := range s.segments {
+		links = append(links, seg.v4.link, seg.v6.link)
+	}
+	s.mu.Unlock() // what is handed over needs it
+	for _, one := range links {
+		_ = one.Sync() // a connection that can't is about to end by itself
+	}
+}

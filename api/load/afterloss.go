@@ -20,6 +20,10 @@ type Held struct {
 	Weight  int64
 	// Since orders a VIP's standbys: the earlier one takes over.
 	Since int64
+	// Term of the placeholder: of two actives the higher one is the VIP's.
+	Term int64
+	// Leaving: another standby is about to take its place, so that it counts as nobody's heir.
+	Leaving bool
 }
 
 // Count adds a pod to its node. Pods that are no placeholders, or have ended, change nothing.
@@ -36,7 +40,11 @@ func (n *Node) Count(pod *corev1.Pod) {
 		n.VIPs = map[string]Held{}
 	}
 	weight, _ := placeholder.Weight(pod)
-	n.VIPs[vip] = Held{Standby: placeholder.RoleOf(pod) == placeholder.Standby, Weight: weight, Since: pod.CreationTimestamp.Unix()}
+	n.VIPs[vip] = Held{
+		Standby: placeholder.RoleOf(pod) == placeholder.Standby, Weight: weight, Since: pod.CreationTimestamp.Unix(),
+		Term:    placeholder.Term(pod),
+		Leaving: pod.Annotations[placeholder.AnnotationLeaving] == "true",
+	}
 }
 
 // After is a node's load after the loss of another.
@@ -47,34 +55,52 @@ type After struct {
 }
 
 // AfterLoss says what each node carries once the VIPs of a lost node are with their first standbys. Standbys that are on the lost
-// node too, and VIPs without one, count nowhere.
+// node too or about to leave, and VIPs without one, count nowhere.
 func AfterLoss(lost string, nodes map[string]Node) map[string]After {
 	after := make(map[string]After, len(nodes))
-	type first struct {
-		node  string
-		since int64
-	}
-	heirs := map[string]first{}
 	for name, node := range nodes {
 		if name == lost {
 			continue
 		}
 		a := After{Load: node.Load}
-		for vip, held := range node.VIPs {
-			if there, ok := nodes[lost].VIPs[vip]; !ok || there.Standby || !held.Standby {
-				continue
-			}
-			a.Shared++
-			if heir, ok := heirs[vip]; !ok || held.Since < heir.since || held.Since == heir.since && name < heir.node {
-				heirs[vip] = first{name, held.Since}
+		for vip := range node.VIPs {
+			if node.standsBy(vip, nodes[lost]) {
+				a.Shared++
 			}
 		}
 		after[name] = a
 	}
-	for vip, heir := range heirs {
-		a := after[heir.node]
+	for vip, heir := range Heirs(lost, nodes) {
+		a := after[heir]
 		a.Load += nodes[lost].VIPs[vip].Weight
-		after[heir.node] = a
+		after[heir] = a
 	}
 	return after
+}
+
+// Heirs says which node takes over each of the VIPs that are active on a node: that of the standby that stands by longest.
+func Heirs(lost string, nodes map[string]Node) map[string]string {
+	heirs := map[string]string{}
+	for name, node := range nodes {
+		if name == lost {
+			continue
+		}
+		for vip, held := range node.VIPs {
+			if !node.standsBy(vip, nodes[lost]) {
+				continue
+			}
+			heir, ok := heirs[vip]
+			if since := nodes[heir].VIPs[vip].Since; !ok || held.Since < since || held.Since == since && name < heir {
+				heirs[vip] = name
+			}
+		}
+	}
+	return heirs
+}
+
+// standsBy says whether a standby here is for a VIP that is active on the other node.
+func (n Node) standsBy(vip string, other Node) bool {
+	held, there := n.VIPs[vip], other.VIPs[vip]
+	_, ok := other.VIPs[vip]
+	return ok && !there.Standby && held.Standby && !held.Leaving
 }

@@ -42,6 +42,8 @@ const (
 	AnnotationPolicy = "evenkeel.io/external-traffic-policy"
 	// AnnotationRelease set to "true" before a deletion for good: unbind at once, don't wait for a successor.
 	AnnotationRelease = "evenkeel.io/release"
+	// AnnotationLeaving set to "true" on a standby: another node is to stand by in its stead, and it goes once that one is on guard.
+	AnnotationLeaving = "evenkeel.io/leaving"
 )
 
 // Annotations of a Service.

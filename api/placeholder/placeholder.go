@@ -120,6 +120,15 @@ func Parse(pod *corev1.Pod) (Placeholder, error) {
 	return p, nil
 }
 
+// Term reads a placeholder's term; what can't be read is 0, as an absent one is.
+func Term(pod *corev1.Pod) int64 {
+	term, err := strconv.ParseInt(pod.Annotations[AnnotationTerm], 10, 64)
+	if err != nil {
+		return 0
+	}
+	return term
+}
+
 // Weight reads the pod's weight; without the annotation it is 1.
 func Weight(pod *corev1.Pod) (int64, error) {
 	text, ok := pod.Annotations[AnnotationWeight]

@@ -23,12 +23,15 @@ import (
 	_ "k8s.io/component-base/logs/json/register" // --logging-format=json
 	"k8s.io/component-base/term"
 	"k8s.io/klog/v2"
+	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"evenkeel.io/evenkeel/api/v1alpha1"
 	"evenkeel.io/evenkeel/api/version"
+	"evenkeel.io/evenkeel/controller/apihealth"
+	"evenkeel.io/evenkeel/controller/fleet"
 	"evenkeel.io/evenkeel/controller/place"
 	"evenkeel.io/evenkeel/controller/serving"
 	"evenkeel.io/evenkeel/controller/setup"
@@ -85,6 +88,8 @@ func run(ctx context.Context, o *options) error {
 	if err := checkAPI(ctx, config); err != nil {
 		return err
 	}
+	meter := apihealth.New(clock.RealClock{})
+	config.Wrap(meter.Wrap)
 	lease, renew, retry, stop := leaseDuration, renewDeadline, retryPeriod, stopTimeout
 	mgr, err := ctrl.NewManager(config, ctrl.Options{
 		Scheme:                        setup.Scheme(),
@@ -110,6 +115,8 @@ func run(ctx context.Context, o *options) error {
 		Look:       place.Look{Namespace: o.namespace, Image: o.placeholderImage, PriorityClass: o.priorityClass},
 		Quarantine: o.addressLifetime + o.linger,
 		Workers:    o.workers,
+		Nodes:      fleet.Options{IgnoreExcludeLabel: o.ignoreExcludeLabel},
+		Health:     meter,
 	})
 	if err != nil {
 		return err

@@ -29,7 +29,9 @@ type options struct {
 	placeholderImage  string
 	priorityClass     string
 	workers           int
-	logging           *logsapi.LoggingConfiguration
+
+	ignoreExcludeLabel bool
+	logging            *logsapi.LoggingConfiguration
 }
 
 // defaultOptions holds every default. The ports are none of Kubernetes' own (10248-10260, 2379-2381, 6443, 9100).
@@ -70,6 +72,7 @@ func (o *options) flagSets() flag.NamedFlagSets {
 	fs = sets.FlagSet("addresses and placeholders")
 	fs.DurationVar(&o.addressLifetime, "address-lifetime", o.addressLifetime, "Lifetime of an address on a node, as the announcers set it. A released address is given out again after this and --linger.")
 	fs.DurationVar(&o.linger, "linger", o.linger, "How long an announcer holds an address whose placeholder is gone, as the announcers' flag says.")
+	fs.BoolVar(&o.ignoreExcludeLabel, "ignore-exclude-label", o.ignoreExcludeLabel, "Nodes labelled node.kubernetes.io/exclude-from-external-load-balancers may announce all the same. Set ignoreExcludeLabel of the scheduler's VIPLoad plugin too.")
 	fs.StringVar(&o.placeholderImage, "placeholder-image", o.placeholderImage, "Image of the placeholders' container, which does nothing.")
 	fs.StringVar(&o.priorityClass, "placeholder-priority-class", o.priorityClass, "PriorityClass of the placeholders. Empty: the default one (for clusters whose quotas allow critical pods in kube-system alone).")
 

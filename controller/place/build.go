@@ -36,6 +36,7 @@ type Look struct {
 
 // Claim is what sets one placeholder of a VIP apart from the others.
 type Claim struct {
+	Role     placeholder.Role
 	Sequence int64
 	Term     int64
 	Peers    []placeholder.Peer
@@ -120,7 +121,7 @@ func Build(s Subject, look Look, c Claim, before map[string]string) *corev1.Pod 
 			Namespace: look.Namespace,
 			Labels: map[string]string{
 				placeholder.LabelVIP:          vip.Name,
-				placeholder.LabelRole:         string(placeholder.Active),
+				placeholder.LabelRole:         string(c.Role),
 				"app.kubernetes.io/name":      "evenkeel-placeholder",
 				"app.kubernetes.io/part-of":   "evenkeel",
 				"app.kubernetes.io/component": "placeholder",
@@ -139,7 +140,7 @@ func Build(s Subject, look Look, c Claim, before map[string]string) *corev1.Pod 
 			AutomountServiceAccountToken:  &no,
 			EnableServiceLinks:            &no,
 			ReadinessGates:                []corev1.PodReadinessGate{{ConditionType: placeholder.ConditionReady}},
-			Tolerations:                   slices.Clone(tolerations),
+			Tolerations:                   Tolerations(s.Pool),
 			SecurityContext: &corev1.PodSecurityContext{
 				RunAsNonRoot: &yes, RunAsUser: &user, RunAsGroup: &user,
 				SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault},
@@ -155,7 +156,6 @@ func Build(s Subject, look Look, c Claim, before map[string]string) *corev1.Pod 
 		},
 	}
 	if s.Pool != nil {
-		pod.Spec.Tolerations = append(pod.Spec.Tolerations, s.Pool.Spec.Tolerations...)
 		pod.Spec.Affinity = affinity(s.Pool.Spec.NodeSelector)
 	}
 	return pod
@@ -168,6 +168,14 @@ var nobody int64 = 65535
 // the object's own deletion mark that this is a move; more than 1 would only make drains wait for a container that ends at
 // its first SIGTERM.
 var terminationGrace int64 = 1
+
+// Tolerations are those of the placeholders of a pool, which may be nil.
+func Tolerations(pool *v1alpha1.VIPPool) []corev1.Toleration {
+	if pool == nil {
+		return slices.Clone(tolerations)
+	}
+	return slices.Concat(tolerations, pool.Spec.Tolerations)
+}
 
 var tolerations = []corev1.Toleration{
 	{Key: corev1.TaintNodeNotReady, Operator: corev1.TolerationOpExists, Effect: corev1.TaintEffectNoExecute},

@@ -7,9 +7,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/klog/v2"
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -32,8 +30,8 @@ func IndexFunc(obj client.Object) []string {
 // milliseconds; this only matters when a pod vanished before any of them saw it.
 const expectation = 10 * time.Second
 
-// Keeper sees to it that each VIP has its placeholder, from whichever reconciler asks. It is safe for concurrent use: of two
-// that ask for one VIP at a time the second is told to come back.
+// Keeper lets one reconciler at a time see to a VIP's placeholders, and remembers what the pods themselves don't say. It is
+// safe for concurrent use.
 type Keeper struct {
 	client client.Client
 	reader client.Reader // past the cache
@@ -47,12 +45,16 @@ type Keeper struct {
 // memory is what the pods themselves don't say.
 type memory struct {
 	busy           bool
-	unseen         string // created, not yet shown by a watch
-	unseenUntil    time.Time
-	sequence, term int64 // highest used
-	failed         types.UID
-	failures       int
-	notBefore      time.Time
+	unseen         map[string]time.Time // created, not yet shown by a watch: until when they count as being there
+	sequence, term int64                // highest used
+	failures       map[placeholder.Role]failures
+}
+
+// failures are the placeholders of a role that failed in a row.
+type failures struct {
+	last      types.UID
+	count     int
+	notBefore time.Time
 }
 
 // NewKeeper returns a Keeper. client reads from a cache with IndexVIP, reader past it.
@@ -60,17 +62,35 @@ func NewKeeper(client client.Client, reader client.Reader, clock clock.PassiveCl
 	return &Keeper{client: client, reader: reader, clock: clock, look: look, vips: map[string]*memory{}}
 }
 
-// Outcome is what Ensure found and did.
-type Outcome struct {
-	Places
-	// Created is the new placeholder, or nil.
-	Created *corev1.Pod
-	// Retry is after how long to ask again (0: no need).
-	Retry time.Duration
-	// Waiting: no placeholder is made before Retry, because the last ones failed.
-	Waiting bool
-	// Busy: another reconciler is at this VIP; nothing was looked at.
-	Busy bool
+// First makes the first placeholder of a VIP that has none. Where there is any, or somebody else is at it, it does nothing.
+func (k *Keeper) First(ctx context.Context, s Subject) error {
+	turn, err := k.Begin(ctx, s)
+	if err != nil || turn == nil {
+		return err
+	}
+	defer turn.End()
+	if turn.Any() || turn.Unseen() > 0 {
+		return nil
+	}
+	_, err = turn.Create(ctx, placeholder.Active)
+	return err
+}
+
+// Begin takes the turn at a VIP's placeholders, until End. It returns nil where another reconciler has it.
+func (k *Keeper) Begin(ctx context.Context, s Subject) (*Turn, error) {
+	m, ok := k.enter(s.VIP.Name)
+	if !ok {
+		return nil, nil
+	}
+	places, err := k.Places(ctx, s.VIP)
+	if err != nil {
+		k.leave(m)
+		return nil, err
+	}
+	k.mu.Lock()
+	m.note(places, k.clock.Now())
+	k.mu.Unlock()
+	return &Turn{Places: places, keeper: k, memory: m, subject: s}, nil
 }
 
 // Places lists and sorts a VIP's placeholders.
@@ -82,106 +102,27 @@ func (k *Keeper) Places(ctx context.Context, vip *v1alpha1.VIP) (Places, error) 
 	return Sort(vip, pods.Items), nil
 }
 
-// Ensure makes a placeholder if the VIP needs one now.
-func (k *Keeper) Ensure(ctx context.Context, s Subject) (Outcome, error) {
-	m, ok := k.enter(s.VIP.Name)
-	if !ok {
-		return Outcome{Busy: true, Retry: time.Second}, nil
-	}
-	defer k.leave(m)
-
-	places, err := k.Places(ctx, s.VIP)
-	if err != nil {
-		return Outcome{}, err
-	}
-	out := Outcome{Places: places}
-	now := k.clock.Now()
-	k.mu.Lock()
-	m.note(places, now)
-	switch {
-	case places.Live != nil:
-		k.mu.Unlock()
-		return out, nil
-	case m.unseen != "" && now.Before(m.unseenUntil):
-		out.Retry = m.unseenUntil.Sub(now)
-		k.mu.Unlock()
-		return out, nil
-	case now.Before(m.notBefore):
-		out.Retry, out.Waiting = m.notBefore.Sub(now), true
-		k.mu.Unlock()
-		return out, nil
-	}
-	claim := Claim{Sequence: m.sequence + 1, Term: max(m.term, s.VIP.Status.Term) + 1}
-	k.mu.Unlock()
-
-	claim.Peers = places.peers(s.VIP, func(name string) *v1alpha1.VIPNode { return k.node(ctx, name) })
-	out.Created, err = k.create(ctx, m, s, places, claim)
-	return out, err
-}
-
 // note takes in what the pods say. The keeper's lock is held.
 func (m *memory) note(places Places, now time.Time) {
 	m.sequence = max(m.sequence, places.highestSequence)
 	m.term = max(m.term, places.highestTerm)
-	if places.Live != nil {
-		m.unseen = ""
-		return
-	}
-	pod := places.Previous()
-	if pod == nil || pod.Status.Phase != corev1.PodFailed || pod.UID == m.failed {
-		return
-	}
-	m.failed = pod.UID
-	if now.Sub(pod.CreationTimestamp.Time) >= settled {
-		m.failures = 0
-	}
-	m.failures++
-	m.notBefore = now.Add(delay(m.failures))
-}
-
-// create makes the pod. A name that is taken by what we didn't know of is passed over.
-func (k *Keeper) create(ctx context.Context, m *memory, s Subject, places Places, claim Claim) (*corev1.Pod, error) {
-	var before map[string]string
-	if previous := places.Previous(); previous != nil {
-		before = previous.Annotations
-	}
-	for {
-		pod := Build(s, k.look, claim, before)
-		undo := k.expect(m, pod.Name, claim)
-		err := k.client.Create(ctx, pod)
-		if err == nil {
-			klog.FromContext(ctx).V(2).Info("Created placeholder", "vip", s.VIP.Name, "pod", klog.KObj(pod), "term", claim.Term)
-			return pod, nil
+	for name, until := range m.unseen {
+		if !now.Before(until) {
+			delete(m.unseen, name)
 		}
-		if !apierrors.IsAlreadyExists(err) {
-			undo() // should it be there after all, the next try meets it under this name
-			return nil, fmt.Errorf("creating placeholder %s: %w", pod.Name, err)
-		}
-		var existing corev1.Pod
-		err = k.reader.Get(ctx, client.ObjectKeyFromObject(pod), &existing)
-		switch {
-		case err == nil && ownedBy(&existing, s.VIP) && !placeholder.Ended(&existing):
-			return &existing, nil // ours, made before a restart or by a request whose answer was lost
-		case err != nil && !apierrors.IsNotFound(err):
-			undo()
-			return nil, fmt.Errorf("looking at placeholder %s: %w", pod.Name, err)
-		}
-		claim.Sequence++
-		claim.Term = max(claim.Term, Term(&existing)+1)
 	}
-}
-
-// expect notes what is about to be created; undo forgets it again.
-func (k *Keeper) expect(m *memory, pod string, claim Claim) (undo func()) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	sequence, term := m.sequence, m.term
-	m.unseen, m.unseenUntil = pod, k.clock.Now().Add(expectation)
-	m.sequence, m.term = max(m.sequence, claim.Sequence), max(m.term, claim.Term)
-	return func() {
-		k.mu.Lock()
-		defer k.mu.Unlock()
-		m.unseen, m.sequence, m.term = "", sequence, term
+	for _, role := range []placeholder.Role{placeholder.Active, placeholder.Standby} {
+		pod := places.lastOf(role)
+		if pod == nil || pod.Status.Phase != corev1.PodFailed || pod.UID == m.failures[role].last {
+			continue
+		}
+		f := m.failures[role]
+		if now.Sub(pod.CreationTimestamp.Time) >= settled {
+			f.count = 0
+		}
+		f.last, f.count = pod.UID, f.count+1
+		f.notBefore = now.Add(delay(f.count))
+		m.failures[role] = f
 	}
 }
 
@@ -189,17 +130,26 @@ func (k *Keeper) expect(m *memory, pod string, claim Claim) (undo func()) {
 func (k *Keeper) Observed(vip, pod string) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if m := k.vips[vip]; m != nil && m.unseen == pod {
-		m.unseen = ""
+	if m := k.vips[vip]; m != nil {
+		delete(m.unseen, pod)
 	}
 }
 
-// Expects says whether a pod of the VIP was created that no watch has shown.
+// Expects says whether a pod of the VIP was created that no watch has shown, or may be being created.
 func (k *Keeper) Expects(vip string) bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	m := k.vips[vip]
-	return m != nil && (m.busy || m.unseen != "" && k.clock.Now().Before(m.unseenUntil))
+	if m == nil {
+		return false
+	}
+	now := k.clock.Now()
+	for _, until := range m.unseen {
+		if now.Before(until) {
+			return true
+		}
+	}
+	return m.busy
 }
 
 // Forget drops what is remembered of a VIP whose object is gone.
@@ -216,7 +166,7 @@ func (k *Keeper) enter(vip string) (*memory, bool) {
 	defer k.mu.Unlock()
 	m := k.vips[vip]
 	if m == nil {
-		m = &memory{}
+		m = &memory{unseen: map[string]time.Time{}, failures: map[placeholder.Role]failures{}}
 		k.vips[vip] = m
 	}
 	if m.busy {
@@ -232,10 +182,13 @@ func (k *Keeper) leave(m *memory) {
 	m.busy = false
 }
 
-func (k *Keeper) node(ctx context.Context, name string) *v1alpha1.VIPNode {
-	var node v1alpha1.VIPNode
-	if err := k.client.Get(ctx, types.NamespacedName{Name: name}, &node); err != nil {
-		return nil // the peer is named without MACs
+// nodes looks VIPNodes up for the length of a request. Where one can't be read the peer is named without MACs.
+func (k *Keeper) nodes(ctx context.Context) Nodes {
+	return func(name string) *v1alpha1.VIPNode {
+		var node v1alpha1.VIPNode
+		if err := k.client.Get(ctx, types.NamespacedName{Name: name}, &node); err != nil {
+			return nil
+		}
+		return &node
 	}
-	return &node
 }

@@ -36,7 +36,7 @@ func subject() Subject {
 
 func TestBuildKeepsTheContract(t *testing.T) {
 	peers := []placeholder.Peer{{Pod: "192-0-2-10-1", Node: "node-1", MACs: []string{"02:00:00:00:00:01"}}}
-	pod := Build(subject(), Look{Namespace: "evenkeel-system", Image: "pause", PriorityClass: "high"}, Claim{Sequence: 2, Term: 7, Peers: peers}, nil)
+	pod := Build(subject(), Look{Namespace: "evenkeel-system", Image: "pause", PriorityClass: "high"}, Claim{Role: placeholder.Active, Sequence: 2, Term: 7, Peers: peers}, nil)
 	if !placeholder.Is(pod) || placeholder.HandWritten(pod) || pod.Name != "192-0-2-10-2" {
 		t.Fatalf("no placeholder of ours: %+v", pod.ObjectMeta)
 	}
@@ -71,7 +71,7 @@ func TestBuildKeepsTheContract(t *testing.T) {
 }
 
 func TestTolerations(t *testing.T) {
-	pod := Build(subject(), Look{}, Claim{}, nil)
+	pod := Build(subject(), Look{}, Claim{Role: placeholder.Active}, nil)
 	tests := []struct {
 		key       string
 		effect    corev1.TaintEffect
@@ -107,7 +107,7 @@ func TestWhatIsUnknownStaysAsItWas(t *testing.T) {
 	if diff := Difference(before, Annotations(s, before)); len(diff) != 0 {
 		t.Errorf("patch %v", diff)
 	}
-	pod := Build(s, Look{}, Claim{}, before)
+	pod := Build(s, Look{}, Claim{Role: placeholder.Active}, before)
 	if pod.Annotations[placeholder.AnnotationPorts] != "tcp/80" || pod.Annotations[placeholder.AnnotationInterfaces] != "eth9" {
 		t.Errorf("annotations %v", pod.Annotations)
 	}
@@ -139,6 +139,7 @@ func TestPropertySortLosesNoPodAndTheHighestTermLives(t *testing.T) {
 		var pods []corev1.Pod
 		for i := range rapid.IntRange(0, 8).Draw(t, "pods") {
 			pod := *Build(subject(), Look{}, Claim{Sequence: int64(i), Term: int64(rapid.IntRange(0, 5).Draw(t, "term"))}, nil)
+			pod.Spec.NodeName = rapid.SampledFrom([]string{"", "a", "b", "c", "d", "e"}).Draw(t, "node")
 			switch rapid.IntRange(0, 4).Draw(t, "kind") {
 			case 0:
 				pod.OwnerReferences = nil
@@ -161,12 +162,22 @@ func TestPropertySortLosesNoPodAndTheHighestTermLives(t *testing.T) {
 			t.Fatal("surplus without a living one")
 		}
 		for _, other := range p.Surplus {
-			if Term(other) > Term(p.Live) {
-				t.Fatalf("term %d is surplus to %d", Term(other), Term(p.Live))
+			if placeholder.Term(other) > placeholder.Term(p.Live) {
+				t.Fatalf("term %d is surplus to %d", placeholder.Term(other), placeholder.Term(p.Live))
 			}
 		}
-		if peers := p.peers(vip, func(string) *v1alpha1.VIPNode { return nil }); len(peers) > maxPreviousOwners {
-			t.Fatalf("%d peers", len(peers))
+		previous, places := 0, map[string]bool{}
+		for _, peer := range p.Succession(vip, func(string) *v1alpha1.VIPNode { return nil }) {
+			if peer.Role == "" {
+				previous++
+			}
+			if places[peer.Node] {
+				t.Fatalf("node %s is listed twice", peer.Node)
+			}
+			places[peer.Node] = true
+		}
+		if previous > maxPreviousOwners {
+			t.Fatalf("%d previous owners", previous)
 		}
 	})
 }

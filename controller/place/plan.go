@@ -23,7 +23,7 @@ type Places struct {
 	Live *corev1.Pod
 	// Surplus are other active placeholders that haven't ended.
 	Surplus []*corev1.Pod
-	// Standbys haven't ended.
+	// Standbys haven't ended. In order of succession: the one that stands by longest comes first.
 	Standbys []*corev1.Pod
 	// Ended were ours and are being deleted or have reached a final phase, or belonged to an earlier VIP object of this name. By term, newest first.
 	Ended []*corev1.Pod
@@ -40,7 +40,7 @@ func Sort(vip *v1alpha1.VIP, pods []corev1.Pod) Places {
 	for i := range pods {
 		pod := &pods[i]
 		p.highestSequence = max(p.highestSequence, sequence(vip.Name, pod.Name))
-		p.highestTerm = max(p.highestTerm, Term(pod))
+		p.highestTerm = max(p.highestTerm, placeholder.Term(pod))
 		switch {
 		case placeholder.HandWritten(pod):
 			p.HandWritten = append(p.HandWritten, pod)
@@ -53,23 +53,17 @@ func Sort(vip *v1alpha1.VIP, pods []corev1.Pod) Places {
 		}
 	}
 	byTerm := func(a, b *corev1.Pod) int {
-		return cmp.Or(cmp.Compare(Term(b), Term(a)), cmp.Compare(sequence(vip.Name, b.Name), sequence(vip.Name, a.Name)))
+		return cmp.Or(cmp.Compare(placeholder.Term(b), placeholder.Term(a)), cmp.Compare(sequence(vip.Name, b.Name), sequence(vip.Name, a.Name)))
 	}
 	slices.SortFunc(actives, byTerm)
+	slices.SortFunc(p.Standbys, func(a, b *corev1.Pod) int {
+		return cmp.Compare(sequence(vip.Name, a.Name), sequence(vip.Name, b.Name))
+	})
 	slices.SortFunc(p.Ended, byTerm)
 	if len(actives) > 0 {
 		p.Live, p.Surplus = actives[0], actives[1:]
 	}
 	return p
-}
-
-// Term reads a placeholder's term; what can't be read is 0.
-func Term(pod *corev1.Pod) int64 {
-	term, err := strconv.ParseInt(pod.Annotations[placeholder.AnnotationTerm], 10, 64)
-	if err != nil {
-		return 0
-	}
-	return term
 }
 
 // sequence reads the number after the VIP's name; a pod of another name has 0.
@@ -94,41 +88,22 @@ func ownedBy(pod *corev1.Pod, vip *v1alpha1.VIP) bool {
 	return false
 }
 
-// Previous is the newest placeholder that ended: whose place the next one takes. Nil: there is none.
-func (p Places) Previous() *corev1.Pod {
-	if len(p.Ended) == 0 {
-		return nil
-	}
-	return p.Ended[0]
+// Any says whether there is any placeholder of the VIP, ended or not.
+func (p Places) Any() bool {
+	return p.Live != nil || len(p.Surplus)+len(p.Standbys)+len(p.Ended) > 0
 }
 
-// peers lists the earlier owners for a new placeholder, the latest first.
-func (p Places) peers(vip *v1alpha1.VIP, nodes func(string) *v1alpha1.VIPNode) []placeholder.Peer {
-	var peers []placeholder.Peer
-	add := func(peer placeholder.Peer) {
-		known := slices.ContainsFunc(peers, func(other placeholder.Peer) bool { return other.Node == peer.Node })
-		if peer.Node != "" && !known && len(peers) < maxPreviousOwners {
-			peers = append(peers, peer)
-		}
-	}
+// Previous is the newest active placeholder that ended: whose place the next one takes. Nil: there is none.
+func (p Places) Previous() *corev1.Pod { return p.lastOf(placeholder.Active) }
+
+// lastOf is the newest placeholder of a role that ended, or nil.
+func (p Places) lastOf(role placeholder.Role) *corev1.Pod {
 	for _, pod := range p.Ended {
-		if pod.Spec.NodeName == "" {
-			continue
-		}
-		interfaces := splitNames(pod.Annotations[placeholder.AnnotationInterfaces])
-		add(PeerOf(pod.Name, pod.Spec.NodeName, vip, interfaces, nodes(pod.Spec.NodeName)))
-		earlier, err := placeholder.ParsePeers(pod.Annotations[placeholder.AnnotationPeers])
-		if err != nil {
-			continue // its announcer reports it
-		}
-		for _, peer := range earlier {
-			add(peer)
+		if placeholder.RoleOf(pod) == role {
+			return pod
 		}
 	}
-	if node := vip.Status.Node; node != "" { // its pod is gone already
-		add(PeerOf("", node, vip, nil, nodes(node)))
-	}
-	return peers
+	return nil
 }
 
 func splitNames(text string) []string {

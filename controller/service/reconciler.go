@@ -129,8 +129,7 @@ func (r *Reconciler) announce(ctx context.Context, service *corev1.Service, w wi
 		if err != nil {
 			return err
 		}
-		_, err = r.Keeper.Ensure(ctx, place.Subject{VIP: created, Service: service, Pool: pool})
-		return err
+		return r.Keeper.First(ctx, place.Subject{VIP: created, Service: service, Pool: pool})
 	})
 	group.Go(func() error {
 		_, err := r.settle(ctx, service, w, created)

@@ -14,9 +14,12 @@ import (
 
 	"evenkeel.io/evenkeel/api/placeholder"
 	"evenkeel.io/evenkeel/api/v1alpha1"
+	"evenkeel.io/evenkeel/controller/fleet"
 	"evenkeel.io/evenkeel/controller/ledger"
 	"evenkeel.io/evenkeel/controller/place"
 	"evenkeel.io/evenkeel/controller/service"
+	"evenkeel.io/evenkeel/controller/standby"
+	"evenkeel.io/evenkeel/controller/vip"
 )
 
 // feed opens the ledger once everything was listed.
@@ -33,21 +36,62 @@ var (
 	_ manager.LeaderElectionRunnable = (*feed)(nil)
 )
 
-// addFeed has the ledger follow the watches from now on, leader or not, and opens it when this process leads.
-func addFeed(ctx context.Context, mgr manager.Manager, book *ledger.Ledger, keeper *place.Keeper, services *service.Reconciler) error {
-	f := &feed{ledger: book, services: services, cache: mgr.GetCache(), reader: mgr.GetAPIReader()}
-	seenPod := func(pod *corev1.Pod) { keeper.Observed(pod.Labels[placeholder.LabelVIP], pod.Name) }
+// followers are what is told of everything that the watches show.
+type followers struct {
+	book    *ledger.Ledger
+	keeper  *place.Keeper
+	nodes   *fleet.Book
+	reports *vip.Reports
+	spread  *standby.Spreader
+}
+
+// addFeed has the followers follow the watches from now on, leader or not, and opens the ledger when this process leads.
+func addFeed(ctx context.Context, mgr manager.Manager, to followers, services *service.Reconciler) error {
+	f := &feed{ledger: to.book, services: services, cache: mgr.GetCache(), reader: mgr.GetAPIReader()}
 	err := errors.Join(
-		follow(ctx, f, book.ObserveVIP, book.ForgetVIP),
-		follow(ctx, f, book.ObservePool, func(pool *v1alpha1.VIPPool) { book.ForgetPool(pool.Name) }),
-		follow(ctx, f, book.ObserveNode, func(node *corev1.Node) { book.ForgetNode(node.Name) }),
-		follow(ctx, f, book.ObserveVIPNode, func(node *v1alpha1.VIPNode) { book.ForgetVIPNode(node.Name) }),
-		follow(ctx, f, func(pod *corev1.Pod) { seenPod(pod); book.ObservePod(pod) }, func(pod *corev1.Pod) { seenPod(pod); book.ForgetPod(pod.Name) }),
+		follow(ctx, f, to.book.ObserveVIP, to.book.ForgetVIP),
+		follow(ctx, f, to.book.ObservePool, func(pool *v1alpha1.VIPPool) { to.book.ForgetPool(pool.Name) }),
+		follow(ctx, f, to.seenNode, to.goneNode),
+		follow(ctx, f, to.seenVIPNode, to.goneVIPNode),
+		follow(ctx, f, to.seenPod, to.gonePod),
 	)
 	if err != nil {
 		return err
 	}
 	return mgr.Add(f)
+}
+
+func (to followers) seenNode(node *corev1.Node) {
+	to.book.ObserveNode(node)
+	to.nodes.ObserveNode(node)
+}
+
+func (to followers) goneNode(node *corev1.Node) {
+	to.book.ForgetNode(node.Name)
+	to.nodes.ForgetNode(node.Name)
+}
+
+func (to followers) seenVIPNode(node *v1alpha1.VIPNode) {
+	to.book.ObserveVIPNode(node)
+	to.nodes.ObserveVIPNode(node)
+}
+
+func (to followers) goneVIPNode(node *v1alpha1.VIPNode) {
+	to.book.ForgetVIPNode(node.Name)
+	to.nodes.ForgetVIPNode(node.Name)
+}
+
+func (to followers) seenPod(pod *corev1.Pod) {
+	to.keeper.Observed(pod.Labels[placeholder.LabelVIP], pod.Name)
+	to.book.ObservePod(pod)
+	to.spread.Poke()
+}
+
+func (to followers) gonePod(pod *corev1.Pod) {
+	to.keeper.Observed(pod.Labels[placeholder.LabelVIP], pod.Name)
+	to.book.ForgetPod(pod.Name)
+	to.reports.Forget(pod.UID)
+	to.spread.Poke()
 }
 
 // object is a pointer to an API object.

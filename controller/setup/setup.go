@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"golang.org/x/time/rate"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
@@ -24,12 +25,15 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"evenkeel.io/evenkeel/api/v1alpha1"
+	"evenkeel.io/evenkeel/controller/fleet"
 	"evenkeel.io/evenkeel/controller/ledger"
 	"evenkeel.io/evenkeel/controller/metrics"
 	"evenkeel.io/evenkeel/controller/place"
 	"evenkeel.io/evenkeel/controller/pool"
 	"evenkeel.io/evenkeel/controller/service"
 	"evenkeel.io/evenkeel/controller/serving"
+	"evenkeel.io/evenkeel/controller/standby"
+	"evenkeel.io/evenkeel/controller/suspects"
 	"evenkeel.io/evenkeel/controller/vip"
 	"evenkeel.io/evenkeel/controller/written"
 )
@@ -42,7 +46,17 @@ type Options struct {
 	Quarantine time.Duration
 	// Workers per kind of object.
 	Workers int
+	// Nodes says which nodes may announce beside what their announcers tell.
+	Nodes fleet.Options
+	// Health of the API server, as the manager's own requests show it.
+	Health vip.Health
 }
+
+// Moves that are not urgent: so many a second, so many at once.
+const (
+	movesPerSecond = 5
+	movesAtOnce    = 5
+)
 
 // Scheme knows the objects that are used.
 func Scheme() *runtime.Scheme {
@@ -58,16 +72,22 @@ func CacheOptions(namespace string) cache.Options {
 		DefaultTransform: cache.TransformStripManagedFields(),
 		ByObject: map[client.Object]cache.ByObject{
 			&corev1.Pod{}:  {Namespaces: map[string]cache.Config{namespace: {}}},
-			&corev1.Node{}: {Transform: onlyAddresses},
+			&corev1.Node{}: {Transform: essentials},
 		},
 	}
 }
 
-// onlyAddresses keeps of a node what is read: image lists make up most of its size.
-func onlyAddresses(obj any) (any, error) {
+// essentials keeps of a node what is read: image lists make up most of its size.
+func essentials(obj any) (any, error) {
 	if node, ok := obj.(*corev1.Node); ok {
 		node.ManagedFields, node.Annotations = nil, nil
-		node.Status = corev1.NodeStatus{Addresses: node.Status.Addresses}
+		status := corev1.NodeStatus{Addresses: node.Status.Addresses}
+		for _, c := range node.Status.Conditions {
+			if c.Type == corev1.NodeReady {
+				status.Conditions = append(status.Conditions, c)
+			}
+		}
+		node.Status = status
 	}
 	return obj, nil
 }
@@ -83,6 +103,9 @@ func Add(ctx context.Context, mgr manager.Manager, o Options) error {
 		keeper   = place.NewKeeper(mgr.GetClient(), mgr.GetAPIReader(), now, o.Look)
 		statuses = serving.Statuses{Client: mgr.GetClient(), Written: written.New()}
 		teller   = serving.NewTeller(mgr.GetEventRecorder("evenkeel-controller"))
+		nodes    = fleet.NewBook(o.Nodes)
+		suspect  = &suspects.Reconciler{Client: mgr.GetClient(), Clock: now, Teller: teller}
+		reports  = &vip.Reports{Health: o.Health}
 	)
 	services := &service.Reconciler{
 		Client: mgr.GetClient(), Reader: mgr.GetAPIReader(), Clock: now, Class: o.Class,
@@ -91,14 +114,19 @@ func Add(ctx context.Context, mgr manager.Manager, o Options) error {
 	vips := &vip.Reconciler{
 		Client: mgr.GetClient(), Reader: mgr.GetAPIReader(), Clock: now, Class: o.Class,
 		Ledger: book, Keeper: keeper, Statuses: statuses, Teller: teller,
+		Nodes: nodes, Suspects: suspect, Reports: reports, Pace: rate.NewLimiter(movesPerSecond, movesAtOnce),
 	}
+	spreader := standby.New(standby.Spreader{Client: mgr.GetClient(), Clock: now, Namespace: o.Look.Namespace, Nodes: nodes, Demand: vips.Demand})
+	nodes.OnChange(spreader.Poke)
 	pools := &pool.Reconciler{Client: mgr.GetClient(), Clock: now, Ledger: book, Written: written.New()}
 
 	for _, add := range []func() error{
 		func() error { return addServices(mgr, o, book, services) },
-		func() error { return addVIPs(mgr, o, book, vips) },
+		func() error { return addVIPs(mgr, o, book, nodes, vips) },
+		func() error { return addSuspects(mgr, nodes, suspect) },
 		func() error { return addPools(mgr, book, pools) },
-		func() error { return addFeed(ctx, mgr, book, keeper, services) },
+		func() error { return mgr.Add(spreader) },
+		func() error { return addFeed(ctx, mgr, followers{book, keeper, nodes, reports, spreader}, services) },
 	} {
 		if err := add(); err != nil {
 			return err
@@ -141,8 +169,20 @@ func addServices(mgr manager.Manager, o Options, book *ledger.Ledger, r *service
 	return nil
 }
 
-func addVIPs(mgr manager.Manager, o Options, book *ledger.Ledger, r *vip.Reconciler) error {
+func addVIPs(mgr manager.Manager, o Options, book *ledger.Ledger, nodes *fleet.Book, r *vip.Reconciler) error {
 	queue := &wake{}
+	all := func() []reconcile.Request {
+		var requests []reconcile.Request
+		for _, vip := range book.VIPs() {
+			requests = append(requests, named(vip.Name))
+		}
+		return requests
+	}
+	nodes.OnChange(func() { // any VIP may have to leave the node, or may now be guarded from it
+		for _, request := range all() {
+			queue.add(request)
+		}
+	})
 	// The ledger is the source of VIPs, not a watch beside it: who is woken finds the ledger up to date.
 	book.OnChange(func(change ledger.Change) {
 		if change.VIP != "" {
@@ -173,13 +213,7 @@ func addVIPs(mgr manager.Manager, o Options, book *ledger.Ledger, r *vip.Reconci
 		return requests
 	})
 	err := ctrl.NewControllerManagedBy(mgr).Named("vip").
-		WatchesRawSource(queue.source(func() []reconcile.Request {
-			var requests []reconcile.Request
-			for _, vip := range book.VIPs() {
-				requests = append(requests, named(vip.Name))
-			}
-			return requests
-		})).
+		WatchesRawSource(queue.source(all)).
 		Watches(&corev1.Pod{}, ofPod).
 		Watches(&corev1.Service{}, ofService).
 		Watches(&v1alpha1.VIPPool{}, ofPool, builder.WithPredicates(predicate.GenerationChangedPredicate{})).
@@ -187,6 +221,26 @@ func addVIPs(mgr manager.Manager, o Options, book *ledger.Ledger, r *vip.Reconci
 		Complete(r)
 	if err != nil {
 		return fmt.Errorf("adding the VIP controller: %w", err)
+	}
+	return nil
+}
+
+func addSuspects(mgr manager.Manager, nodes *fleet.Book, r *suspects.Reconciler) error {
+	// One node's change may change who its neighbours are.
+	all := handler.EnqueueRequestsFromMapFunc(func(context.Context, client.Object) []reconcile.Request {
+		var requests []reconcile.Request
+		for _, name := range nodes.VIPNodes() {
+			requests = append(requests, named(name))
+		}
+		return requests
+	})
+	err := ctrl.NewControllerManagedBy(mgr).Named("vipnode").
+		Watches(&v1alpha1.VIPNode{}, all).
+		Watches(&v1alpha1.VIPNode{}, &handler.EnqueueRequestForObject{}).
+		WithOptions(options(1)).
+		Complete(r)
+	if err != nil {
+		return fmt.Errorf("adding the VIPNode controller: %w", err)
 	}
 	return nil
 }

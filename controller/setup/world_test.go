@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/time/rate"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -19,11 +20,13 @@ import (
 
 	"evenkeel.io/evenkeel/api/placeholder"
 	"evenkeel.io/evenkeel/api/v1alpha1"
+	"evenkeel.io/evenkeel/controller/fleet"
 	"evenkeel.io/evenkeel/controller/ledger"
 	"evenkeel.io/evenkeel/controller/place"
 	"evenkeel.io/evenkeel/controller/pool"
 	"evenkeel.io/evenkeel/controller/service"
 	"evenkeel.io/evenkeel/controller/serving"
+	"evenkeel.io/evenkeel/controller/suspects"
 	"evenkeel.io/evenkeel/controller/vip"
 	"evenkeel.io/evenkeel/controller/written"
 )
@@ -41,6 +44,9 @@ type world struct {
 	services *service.Reconciler
 	vips     *vip.Reconciler
 	pools    *pool.Reconciler
+	suspects *suspects.Reconciler
+	nodes    *fleet.Book
+	health   *health
 	recorder *events.FakeRecorder
 	known    map[string]*v1alpha1.VIP
 	pods     map[string]bool
@@ -101,6 +107,15 @@ func (w *world) write(verb string, obj client.Object) error {
 	return nil
 }
 
+// health is an API server that is as slow as a test says.
+type health struct {
+	slowest time.Duration
+	trouble time.Time
+}
+
+func (h *health) Slowest() time.Duration { return h.slowest }
+func (h *health) Trouble() time.Time     { return h.trouble }
+
 // restart begins with a controller that remembers nothing, and lists everything before its first allocation.
 func (w *world) restart() {
 	w.book = ledger.New(w.clock, 16*time.Second)
@@ -109,7 +124,13 @@ func (w *world) restart() {
 	statuses := serving.Statuses{Client: w.c, Written: written.New()}
 	teller := serving.NewTeller(w.recorder)
 	w.services = &service.Reconciler{Client: w.c, Reader: w.c, Clock: w.clock, Class: class, Ledger: w.book, Keeper: w.keeper, Statuses: statuses, Teller: teller}
-	w.vips = &vip.Reconciler{Client: w.c, Reader: w.c, Clock: w.clock, Class: class, Ledger: w.book, Keeper: w.keeper, Statuses: statuses, Teller: teller}
+	w.suspects = &suspects.Reconciler{Client: w.c, Clock: w.clock, Teller: teller}
+	w.nodes = fleet.NewBook(fleet.Options{})
+	w.health = &health{}
+	w.vips = &vip.Reconciler{
+		Client: w.c, Reader: w.c, Clock: w.clock, Class: class, Ledger: w.book, Keeper: w.keeper, Statuses: statuses, Teller: teller,
+		Nodes: w.nodes, Suspects: w.suspects, Reports: &vip.Reports{Health: w.health}, Pace: rate.NewLimiter(5, 5),
+	}
 	w.pools = &pool.Reconciler{Client: w.c, Clock: w.clock, Ledger: w.book, Written: written.New()}
 	w.known, w.pods = map[string]*v1alpha1.VIP{}, map[string]bool{}
 	w.watch()
@@ -157,8 +178,14 @@ func (w *world) watch() {
 	for i := range pools.Items {
 		w.book.ObservePool(&pools.Items[i])
 	}
+	var kubeNodes corev1.NodeList
+	w.list(&kubeNodes)
 	for i := range nodes.Items {
 		w.book.ObserveVIPNode(&nodes.Items[i])
+		w.nodes.ObserveVIPNode(&nodes.Items[i])
+	}
+	for i := range kubeNodes.Items {
+		w.nodes.ObserveNode(&kubeNodes.Items[i])
 	}
 }
 
@@ -176,6 +203,9 @@ func (w *world) settle() {
 		w.watch()
 		for _, v := range w.book.VIPs() {
 			w.reconcile(w.vips, "", v.Name)
+		}
+		for _, name := range w.nodes.VIPNodes() {
+			w.reconcile(w.suspects, "", name)
 		}
 		w.watch()
 		var pools v1alpha1.VIPPoolList

@@ -2,11 +2,11 @@ package vip
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"sync"
 	"time"
 
+	"golang.org/x/time/rate"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
@@ -17,6 +17,8 @@ import (
 
 	"evenkeel.io/evenkeel/api/placeholder"
 	"evenkeel.io/evenkeel/api/v1alpha1"
+	"evenkeel.io/evenkeel/controller/failover"
+	"evenkeel.io/evenkeel/controller/fleet"
 	"evenkeel.io/evenkeel/controller/ledger"
 	"evenkeel.io/evenkeel/controller/place"
 	"evenkeel.io/evenkeel/controller/serving"
@@ -32,9 +34,21 @@ type Reconciler struct {
 	Keeper   *place.Keeper
 	Statuses serving.Statuses
 	Teller   *serving.Teller
+	// Nodes are the cluster's; Suspects keeps VIPs off those that fell silent.
+	Nodes    *fleet.Book
+	Suspects Suspects
+	Reports  *Reports
+	// Pace of the moves that are not urgent.
+	Pace *rate.Limiter
 
 	mu      sync.Mutex
 	waiting map[string]unannounced
+	reasons map[string]string // of moves that no status tells of yet
+}
+
+// Suspects marks nodes; suspects.Reconciler is one.
+type Suspects interface {
+	Mark(ctx context.Context, node, reason string) error
 }
 
 // unannounced is since when a VIP has been announced by nobody for one reason.
@@ -54,6 +68,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	vip := r.Ledger.VIP(req.Name)
 	if vip == nil || vip.DeletionTimestamp != nil {
 		r.stopWaiting(req.Name)
+		r.forgetReason(req.Name)
 		return ctrl.Result{}, nil // the garbage collector ends its placeholders
 	}
 	retry, err := r.reconcile(ctx, vip)
@@ -87,54 +102,37 @@ func (r *Reconciler) reconcile(ctx context.Context, vip *v1alpha1.VIP) (time.Dur
 		return 0, err
 	}
 	subject := place.Subject{VIP: vip, Service: service, Pool: pool}
-	out, err := r.Keeper.Ensure(ctx, subject)
+	turn, err := r.Keeper.Begin(ctx, subject)
 	if err != nil {
-		r.Teller.TellOnce(service, "placeholder", serving.Event{Warning: true, Reason: "NoPlaceholder", Action: "Announce",
-			Note: err.Error() + ". It is tried again by itself"})
 		return 0, err
 	}
-	r.Teller.Settle(service.UID, "placeholder")
-	if out.Busy {
-		return out.Retry, nil
+	if turn == nil {
+		return busyDelay, nil
 	}
-	if err := r.tidy(ctx, subject, out); err != nil {
+	defer turn.End()
+	r.warnHandWritten(vip, turn.HandWritten)
+	if wait := turn.Unseen(); wait > 0 {
+		return wait, nil // the watch that shows it brings us back
+	}
+	view, again := r.view(subject, turn.Places, r.Clock.Now())
+	out, err := r.act(ctx, turn, subject, failover.Decide(view))
+	if err != nil || out.changed {
+		return out.retry, err
+	}
+	if err := turn.Tell(ctx); err != nil {
 		return 0, err
 	}
-	r.warnHandWritten(vip, out)
-	wait, err := r.report(ctx, vip, service, out)
-	return sooner(wait, out.Retry), err
+	r.warnStandbys(subject, view)
+	wait, err := r.report(ctx, vip, service, observe(vip, turn.Places, out), view, turn.Places)
+	return sooner(sooner(wait, out.retry), again), err
 }
 
-// tidy brings the annotations of living placeholders up to date, and removes those that are of no use: more than one active,
-// and failed ones that have a successor.
-func (r *Reconciler) tidy(ctx context.Context, s place.Subject, out place.Outcome) error {
-	if out.Live == nil {
-		return nil
-	}
-	for _, pod := range append([]*corev1.Pod{out.Live}, out.Standbys...) {
-		patch := place.Difference(pod.Annotations, place.Annotations(s, pod.Annotations))
-		if len(patch) == 0 {
-			continue
-		}
-		data, err := json.Marshal(map[string]any{"metadata": map[string]any{"annotations": patch}})
-		if err != nil {
-			return fmt.Errorf("writing a patch for placeholder %s: %w", pod.Name, err)
-		}
-		if err := r.Client.Patch(ctx, pod.DeepCopy(), client.RawPatch(types.MergePatchType, data)); client.IgnoreNotFound(err) != nil {
-			return fmt.Errorf("patching annotations of placeholder %s: %w", pod.Name, err)
-		}
-	}
-	for _, pod := range append(out.Surplus, out.Ended...) {
-		if err := r.deletePod(ctx, pod); err != nil {
-			return err
-		}
-	}
-	return nil
-}
+// busyDelay is how long another reconciler is given to finish with a VIP.
+const busyDelay = time.Second
 
 // warnHandWritten tells the writers of pods whose addresses a VIP has.
-func (r *Reconciler) warnHandWritten(vip *v1alpha1.VIP, out place.Outcome) {
-	for _, pod := range out.HandWritten {
+func (r *Reconciler) warnHandWritten(vip *v1alpha1.VIP, pods []*corev1.Pod) {
+	for _, pod := range pods {
 		if pod.Spec.SchedulerName != placeholder.SchedulerName {
 			continue
 		}
@@ -184,4 +182,17 @@ func sooner(a, b time.Duration) time.Duration {
 		return b
 	}
 	return a
+}
+
+// reason returns why a VIP has moved, as far as that is known.
+func (r *Reconciler) reason(vip string) string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.reasons[vip]
+}
+
+func (r *Reconciler) forgetReason(vip string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.reasons, vip)
 }

@@ -3,6 +3,7 @@ package vip
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -34,18 +35,18 @@ const (
 )
 
 // observe reads the placeholders.
-func observe(vip *v1alpha1.VIP, out place.Outcome) state {
+func observe(vip *v1alpha1.VIP, places place.Places, out done) state {
 	var s state
-	for _, pod := range out.Standbys {
-		if pod.Spec.NodeName != "" {
+	for _, pod := range places.Standbys {
+		if c := condition(pod, placeholder.ConditionReady); c != nil && c.Status == corev1.ConditionTrue && pod.Spec.NodeName != "" {
 			s.standbys = append(s.standbys, pod.Spec.NodeName)
 		}
 	}
-	main := out.Live
+	main := places.Live
 	if main == nil {
-		main = out.Created
+		main = out.created
 	}
-	all := append(append([]*corev1.Pod{}, out.Surplus...), out.Ended...)
+	all := slices.Concat(places.Standbys, places.Surplus, places.Ended)
 	if main != nil {
 		all = append([]*corev1.Pod{main}, all...)
 	}
@@ -55,36 +56,41 @@ func observe(vip *v1alpha1.VIP, out place.Outcome) state {
 			s.conflict = c.Message
 		}
 		// The highest term that is announced: while a successor gets ready, that is still the one before it.
-		if c := condition(pod, placeholder.ConditionAnnounced); c != nil && c.Status == corev1.ConditionTrue && (s.node == "" || place.Term(pod) > s.term) {
-			since := c.LastTransitionTime
-			s.node, s.since, s.term = pod.Spec.NodeName, &since, place.Term(pod)
-			s.reason, s.message = v1alpha1.ReasonAnnounced, fmt.Sprintf("%s announces %s", pod.Spec.NodeName, addresses)
+		c := condition(pod, placeholder.ConditionAnnounced)
+		if c == nil || c.Status != corev1.ConditionTrue || s.node != "" && placeholder.Term(pod) <= s.term {
+			continue
 		}
+		if placeholder.RoleOf(pod) == placeholder.Standby && c.Reason != placeholder.ReasonTookOver {
+			continue // what it says of a role that it no longer has
+		}
+		since := c.LastTransitionTime
+		s.node, s.since, s.term = pod.Spec.NodeName, &since, placeholder.Term(pod)
+		s.reason, s.message = v1alpha1.ReasonAnnounced, fmt.Sprintf("%s announces %s", pod.Spec.NodeName, addresses)
 	}
 	if s.node == "" {
-		s.unannounced(main, out)
+		s.unannounced(main, places)
 	}
 	return s
 }
 
 // unannounced says why nobody announces the VIP.
-func (s *state) unannounced(main *corev1.Pod, out place.Outcome) {
+func (s *state) unannounced(main *corev1.Pod, places place.Places) {
 	s.patience = usualPatience
 	switch {
 	case main == nil:
 		s.reason, s.message, s.patience = v1alpha1.ReasonNoPlaceholder, "There is no placeholder", longPatience
-		if last := out.Previous(); last != nil && last.Status.Phase == corev1.PodFailed {
+		if last := places.Previous(); last != nil && last.Status.Phase == corev1.PodFailed {
 			s.message = fmt.Sprintf("The placeholder on node %s failed: %s", last.Spec.NodeName, failure(last))
 			s.patience = 0
 		}
 	case main.Spec.NodeName == "":
-		s.term = place.Term(main)
+		s.term = placeholder.Term(main)
 		s.reason, s.message, s.patience = v1alpha1.ReasonNotReported, placeholder.SchedulerName+" has not answered yet: is it running?", longPatience
 		if c := condition(main, corev1.PodScheduled); c != nil && c.Status == corev1.ConditionFalse && c.Message != "" {
 			s.reason, s.message, s.patience = v1alpha1.ReasonUnschedulable, c.Message, usualPatience
 		}
 	default:
-		s.term = place.Term(main)
+		s.term = placeholder.Term(main)
 		c := condition(main, placeholder.ConditionReady)
 		if c == nil || c.Status == corev1.ConditionTrue {
 			s.reason, s.patience = v1alpha1.ReasonNotReported, longPatience

@@ -3,6 +3,7 @@ package vip
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -14,18 +15,22 @@ import (
 
 	"evenkeel.io/evenkeel/api/placeholder"
 	"evenkeel.io/evenkeel/api/v1alpha1"
+	"evenkeel.io/evenkeel/controller/failover"
 	"evenkeel.io/evenkeel/controller/place"
 	"evenkeel.io/evenkeel/controller/serving"
 )
 
-// Reasons of a move.
-const (
-	moveDeleted = "PlaceholderDeleted"
-	moveFailed  = "PlaceholderFailed"
-)
+// moveFailed is the reason of a move whose placeholder failed.
+const moveFailed = "PlaceholderFailed"
 
-// nextStatus is the status that the state makes of the VIP's present one. It is pure.
-func nextStatus(vip *v1alpha1.VIP, s state, out place.Outcome, now metav1.Time) v1alpha1.VIPStatus {
+// protection is what is said about a VIP's standbys; the zero value says nothing.
+type protection struct {
+	guarded         bool
+	reason, message string
+}
+
+// nextStatus is the status that the state makes of the VIP's present one. why is the reason of its last move, where known. It is pure.
+func nextStatus(vip *v1alpha1.VIP, s state, p protection, places place.Places, why string, now metav1.Time) v1alpha1.VIPStatus {
 	next := *vip.Status.DeepCopy()
 	next.StandbyNodes = s.standbys
 	next.Services = display(vip)
@@ -33,50 +38,67 @@ func nextStatus(vip *v1alpha1.VIP, s state, out place.Outcome, now metav1.Time) 
 	announced := metav1.ConditionFalse
 	if s.node != "" {
 		announced = metav1.ConditionTrue
-		if from := lastNode(vip, out); from != "" && from != s.node {
-			next.LastMove = &v1alpha1.VIPMove{From: from, To: s.node, Reason: moveReason(out), Time: now}
+		if from := lastNode(vip, places); from != "" && from != s.node {
+			next.LastMove = &v1alpha1.VIPMove{From: from, To: s.node, Reason: moveReason(places, why), Time: now}
 		}
 	}
 	if next.Node != s.node {
 		next.Node, next.Since = s.node, s.since
 	}
-	meta.SetStatusCondition(&next.Conditions, metav1.Condition{Type: v1alpha1.VIPAnnounced, Status: announced, Reason: s.reason, Message: s.message, LastTransitionTime: now})
+	set := func(kind string, status metav1.ConditionStatus, reason, message string) {
+		meta.SetStatusCondition(&next.Conditions, metav1.Condition{Type: kind, Status: status, Reason: reason, Message: message, LastTransitionTime: now})
+	}
+	set(v1alpha1.VIPAnnounced, announced, s.reason, s.message)
 	switch {
 	case s.conflict != "":
-		meta.SetStatusCondition(&next.Conditions, metav1.Condition{Type: v1alpha1.VIPConflict, Status: metav1.ConditionTrue, Reason: placeholder.ReasonConflict, Message: s.conflict, LastTransitionTime: now})
+		set(v1alpha1.VIPConflict, metav1.ConditionTrue, placeholder.ReasonConflict, s.conflict)
 	case meta.FindStatusCondition(next.Conditions, v1alpha1.VIPConflict) != nil: // a condition that never was True isn't shown
-		meta.SetStatusCondition(&next.Conditions, metav1.Condition{Type: v1alpha1.VIPConflict, Status: metav1.ConditionFalse, Reason: "NoConflict", Message: "", LastTransitionTime: now})
+		set(v1alpha1.VIPConflict, metav1.ConditionFalse, "NoConflict", "")
+	}
+	switch {
+	case p.guarded:
+		set(v1alpha1.VIPGuarded, metav1.ConditionTrue, p.reason, p.message)
+	case p.reason != "":
+		set(v1alpha1.VIPGuarded, metav1.ConditionFalse, p.reason, p.message)
 	}
 	return next
 }
 
 // lastNode is who announced the VIP last: the status says so, unless it said "nobody" in between; then the placeholder
 // remembers.
-func lastNode(vip *v1alpha1.VIP, out place.Outcome) string {
+func lastNode(vip *v1alpha1.VIP, places place.Places) string {
 	if vip.Status.Node != "" {
 		return vip.Status.Node
 	}
 	if vip.Status.Since == nil && vip.Status.LastMove == nil && meta.FindStatusCondition(vip.Status.Conditions, v1alpha1.VIPAnnounced) == nil {
 		return ""
 	}
-	if out.Live == nil {
+	if places.Live == nil {
 		return ""
 	}
-	peers, err := placeholder.ParsePeers(out.Live.Annotations[placeholder.AnnotationPeers])
-	if err != nil || len(peers) == 0 {
+	peers, err := placeholder.ParsePeers(places.Live.Annotations[placeholder.AnnotationPeers])
+	if err != nil {
 		return ""
 	}
-	if move := vip.Status.LastMove; move != nil && move.To == out.Live.Spec.NodeName && move.From == peers[0].Node {
+	previous := slices.IndexFunc(peers, func(peer placeholder.Peer) bool { return peer.Role == "" })
+	if previous < 0 {
+		return ""
+	}
+	from := peers[previous].Node
+	if move := vip.Status.LastMove; move != nil && move.To == places.Live.Spec.NodeName && move.From == from {
 		return "" // that move is on record
 	}
-	return peers[0].Node
+	return from
 }
 
-func moveReason(out place.Outcome) string {
-	if last := out.Previous(); last != nil && last.Status.Phase == corev1.PodFailed {
+func moveReason(places place.Places, why string) string {
+	if why != "" && why != failover.WhyDeleted {
+		return why
+	}
+	if last := places.Previous(); last != nil && last.Status.Phase == corev1.PodFailed {
 		return moveFailed
 	}
-	return moveDeleted
+	return failover.WhyDeleted
 }
 
 func display(vip *v1alpha1.VIP) string {
@@ -89,8 +111,7 @@ func display(vip *v1alpha1.VIP) string {
 
 // report writes the VIP's status and its Service's condition where they change, and tells the Service's owner. It returns
 // after how long to look again because nothing was written yet.
-func (r *Reconciler) report(ctx context.Context, vip *v1alpha1.VIP, service *corev1.Service, out place.Outcome) (time.Duration, error) {
-	s := observe(vip, out)
+func (r *Reconciler) report(ctx context.Context, vip *v1alpha1.VIP, service *corev1.Service, s state, v failover.View, places place.Places) (time.Duration, error) {
 	if s.node == "" && s.patience > 0 {
 		if wait := r.waitFor(vip.Name, s); wait > 0 {
 			return wait, nil
@@ -98,23 +119,45 @@ func (r *Reconciler) report(ctx context.Context, vip *v1alpha1.VIP, service *cor
 	} else {
 		r.stopWaiting(vip.Name)
 	}
-	next := nextStatus(vip, s, out, metav1.NewTime(r.Clock.Now()))
+	p, again := protectionOf(vip, s, v)
+	next := nextStatus(vip, s, p, places, r.reason(vip.Name), metav1.NewTime(r.Clock.Now()))
 	if !equality.Semantic.DeepEqual(vip.Status, next) {
 		if err := r.patchStatus(ctx, vip, next); err != nil {
 			return 0, err
 		}
+		if s.node != "" {
+			r.forgetReason(vip.Name)
+		}
 		if service != nil {
-			r.tell(service, vip, &next, s, out)
+			r.tell(service, vip, &next, s, places)
 		}
 	}
 	if service == nil {
-		return 0, nil
+		return again, nil
 	}
 	c := meta.FindStatusCondition(next.Conditions, v1alpha1.VIPAnnounced)
 	_, err := r.Statuses.Patch(ctx, service, func(status *corev1.ServiceStatus) {
 		serving.SetAnnounced(status, c.Status, c.Reason, c.Message, c.LastTransitionTime)
 	})
-	return 0, err
+	return again, err
+}
+
+// guardedPatience is how long a VIP may be without a guard before that is written down: longer than a standby takes to be placed
+// and to hear its active, so that the usual case costs one write.
+const guardedPatience = 5 * time.Second
+
+// protectionOf says what there is to say about a VIP's standbys, and after how long to look again.
+func protectionOf(vip *v1alpha1.VIP, s state, v failover.View) (protection, time.Duration) {
+	known := meta.FindStatusCondition(vip.Status.Conditions, v1alpha1.VIPGuarded)
+	if s.node == "" || v.Wanted == 0 && known == nil {
+		return protection{}, 0
+	}
+	var p protection
+	p.guarded, p.reason, p.message = failover.Guarded(v)
+	if !p.guarded && known == nil && v.Live != nil && v.Live.Age < guardedPatience {
+		return protection{}, guardedPatience - v.Live.Age
+	}
+	return p, 0
 }
 
 func (r *Reconciler) patchStatus(ctx context.Context, vip *v1alpha1.VIP, next v1alpha1.VIPStatus) error {
@@ -128,13 +171,9 @@ func (r *Reconciler) patchStatus(ctx context.Context, vip *v1alpha1.VIP, next v1
 }
 
 // tell makes the events that a change of status is worth.
-func (r *Reconciler) tell(service *corev1.Service, vip *v1alpha1.VIP, next *v1alpha1.VIPStatus, s state, out place.Outcome) {
-	var related *corev1.Pod
-	if related = out.Live; related == nil {
-		related = out.Created
-	}
+func (r *Reconciler) tell(service *corev1.Service, vip *v1alpha1.VIP, next *v1alpha1.VIPStatus, s state, places place.Places) {
 	event := serving.Event{Action: "Announce"}
-	if related != nil { // a nil pointer in the interface would not be a nil interface
+	if related := places.Live; related != nil { // a nil pointer in the interface would not be a nil interface
 		event.Related = related
 	}
 	before := meta.FindStatusCondition(vip.Status.Conditions, v1alpha1.VIPAnnounced)

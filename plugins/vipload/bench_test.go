@@ -9,6 +9,8 @@ import (
 	"k8s.io/kubernetes/pkg/scheduler/backend/cache"
 	"k8s.io/kubernetes/pkg/scheduler/framework"
 	st "k8s.io/kubernetes/pkg/scheduler/testing"
+
+	"evenkeel.io/evenkeel/api/eligible"
 )
 
 // BenchmarkCycle is the plugin's part of one scheduling cycle, serially, in a cluster of 1000 nodes with 100 pods each, 10
@@ -21,7 +23,7 @@ func BenchmarkCycle(b *testing.B) {
 	for n := range nodeCount {
 		name := fmt.Sprintf("node-%d", n)
 		nodes = append(nodes, st.MakeNode().Name(name).Label("kubernetes.io/hostname", name).Obj())
-		pl.nodes.set(name, factsOf(vipNode(name, alive("eth0", "10.0.0.1/8", "fd00::1/64"), alive("eth1", "192.0.2.1/24"))))
+		pl.nodes.set(name, eligible.FactsOf(vipNode(name, alive("eth0", "10.0.0.1/8", "fd00::1/64"), alive("eth1", "192.0.2.1/24"))))
 		for p := range podCount {
 			pod := st.MakePod().Name(fmt.Sprintf("pod-%d-%d", n, p)).Label("app", "web").Node(name)
 			if p < 10 {

@@ -21,10 +21,9 @@ func (pl *VIPLoad) EventsToRegister(context.Context) ([]fwk.ClusterEventWithHint
 	return []fwk.ClusterEventWithHint{
 		// A node may have been known by its VIPNode only, or lose the exclude label.
 		{Event: fwk.ClusterEvent{Resource: fwk.Node, ActionType: fwk.Add | fwk.UpdateNodeLabel}, QueueingHintFn: pl.isSchedulableAfterNodeChange},
-		// The VIP's other placeholder ends. Update is the general one, as a deletion timestamp is none of the specific updates.
-		{Event: fwk.ClusterEvent{Resource: fwk.AssignedPod, ActionType: fwk.Update | fwk.Delete}, QueueingHintFn: isSchedulableAfterPodEnd},
-		// The active placeholder of a standby's VIP has got its node.
-		{Event: fwk.ClusterEvent{Resource: fwk.AssignedPod, ActionType: fwk.Add}, QueueingHintFn: isSchedulableAfterPodAdd},
+		// The VIP's other placeholder ends, or a standby's active gets its node or becomes active. Update is the general one, as
+		// neither a deletion timestamp nor a label is one of the specific updates.
+		{Event: fwk.ClusterEvent{Resource: fwk.AssignedPod, ActionType: fwk.Add | fwk.Update | fwk.Delete}, QueueingHintFn: isSchedulableAfterPodChange},
 		// Somebody corrects the annotations of a placeholder that couldn't be read.
 		{Event: fwk.ClusterEvent{Resource: fwk.TargetPod, ActionType: fwk.Update}, QueueingHintFn: isSchedulableAfterOwnUpdate},
 	}, nil
@@ -51,30 +50,27 @@ func (pl *VIPLoad) isSchedulableAfterNodeChange(_ klog.Logger, _ *corev1.Pod, ol
 	return fwk.QueueSkip, nil
 }
 
-func isSchedulableAfterPodEnd(_ klog.Logger, pod *corev1.Pod, oldObj, newObj any) (fwk.QueueingHint, error) {
+func isSchedulableAfterPodChange(_ klog.Logger, pod *corev1.Pod, oldObj, newObj any) (fwk.QueueingHint, error) {
 	before, after, err := schedutil.As[*corev1.Pod](oldObj, newObj)
 	if err != nil {
 		return fwk.Queue, err
 	}
-	if before == nil || before.Labels[placeholder.LabelVIP] != pod.Labels[placeholder.LabelVIP] {
+	either := after
+	if either == nil {
+		either = before
+	}
+	if either == nil || either.Labels[placeholder.LabelVIP] != pod.Labels[placeholder.LabelVIP] {
 		return fwk.QueueSkip, nil
 	}
-	if after == nil || (!placeholder.Ended(before) && placeholder.Ended(after)) {
+	ended := after == nil || before != nil && !placeholder.Ended(before) && placeholder.Ended(after)
+	if ended || placeholder.RoleOf(pod) == placeholder.Standby && isActive(after) && !isActive(before) {
 		return fwk.Queue, nil
 	}
 	return fwk.QueueSkip, nil
 }
 
-func isSchedulableAfterPodAdd(_ klog.Logger, pod *corev1.Pod, _, newObj any) (fwk.QueueingHint, error) {
-	_, added, err := schedutil.As[*corev1.Pod](nil, newObj)
-	if err != nil {
-		return fwk.Queue, err
-	}
-	if placeholder.RoleOf(pod) == placeholder.Standby && placeholder.Is(added) && placeholder.RoleOf(added) == placeholder.Active &&
-		added.Labels[placeholder.LabelVIP] == pod.Labels[placeholder.LabelVIP] {
-		return fwk.Queue, nil
-	}
-	return fwk.QueueSkip, nil
+func isActive(pod *corev1.Pod) bool {
+	return pod != nil && placeholder.Is(pod) && placeholder.RoleOf(pod) == placeholder.Active
 }
 
 func isSchedulableAfterOwnUpdate(_ klog.Logger, _ *corev1.Pod, oldObj, newObj any) (fwk.QueueingHint, error) {

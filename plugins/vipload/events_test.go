@@ -9,6 +9,7 @@ import (
 	fwk "k8s.io/kube-scheduler/framework"
 	st "k8s.io/kubernetes/pkg/scheduler/testing"
 
+	"evenkeel.io/evenkeel/api/eligible"
 	"evenkeel.io/evenkeel/api/placeholder"
 )
 
@@ -25,7 +26,7 @@ func TestEventsToRegister(t *testing.T) {
 	}
 	want := []fwk.ClusterEvent{
 		{Resource: fwk.Node, ActionType: fwk.Add | fwk.UpdateNodeLabel},
-		{Resource: fwk.AssignedPod, ActionType: fwk.Update | fwk.Delete},
+		{Resource: fwk.AssignedPod, ActionType: fwk.Add | fwk.Update | fwk.Delete},
 		{Resource: fwk.TargetPod, ActionType: fwk.Update},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
@@ -35,17 +36,19 @@ func TestEventsToRegister(t *testing.T) {
 
 func TestHints(t *testing.T) {
 	pl := newTestPlugin(t)
-	pl.nodes.set("known", nodeFacts{})
+	pl.nodes.set("known", eligible.Facts{})
 	lenient := newTestPlugin(t)
 	lenient.ignoreExcludeLabel = true
-	lenient.nodes.set("known", nodeFacts{})
+	lenient.nodes.set("known", eligible.Facts{})
 	plain := func(name string) *corev1.Node { return st.MakeNode().Name(name).Obj() }
 	labelled := st.MakeNode().Name("known").Label(corev1.LabelNodeExcludeBalancers, "true").Obj()
 	pod := vipPod("p", "192.0.2.10").Obj()
 	other := func() *st.PodWrapper { return vipPod("q", "192.0.2.10").Node("n") }
 
+	standby := standbyPod("s", "192.0.2.10").Obj()
 	tests := []struct {
 		name        string
+		pod         *corev1.Pod // pod by default
 		hint        fwk.QueueingHintFn
 		before, now any
 		want        fwk.QueueingHint
@@ -60,20 +63,29 @@ func TestHints(t *testing.T) {
 		{name: "another label changes", hint: pl.isSchedulableAfterNodeChange, before: plain("known"), now: st.MakeNode().Name("known").Label("a", "b").Obj(), want: fwk.QueueSkip},
 		{name: "no node at all", hint: pl.isSchedulableAfterNodeChange, now: pod, want: fwk.Queue, wantErr: true},
 
-		{name: "the VIP's other placeholder is gone", hint: isSchedulableAfterPodEnd, before: other().Obj(), want: fwk.Queue},
-		{name: "the VIP's other placeholder is being deleted", hint: isSchedulableAfterPodEnd, before: other().Obj(), now: other().Terminating().Obj(), want: fwk.Queue},
-		{name: "the VIP's other placeholder is being deleted already", hint: isSchedulableAfterPodEnd, before: other().Terminating().Obj(), now: other().Terminating().Obj(), want: fwk.QueueSkip},
-		{name: "the VIP's other placeholder reports", hint: isSchedulableAfterPodEnd, before: other().Obj(), now: other().Condition(placeholder.ConditionReady, corev1.ConditionTrue, "").Obj(), want: fwk.QueueSkip},
-		{name: "another VIP's placeholder is gone", hint: isSchedulableAfterPodEnd, before: vipPod("q", "192.0.2.11").Obj(), want: fwk.QueueSkip},
-		{name: "any other pod is gone", hint: isSchedulableAfterPodEnd, before: st.MakePod().Name("web").Obj(), want: fwk.QueueSkip},
-		{name: "no pod at all", hint: isSchedulableAfterPodEnd, before: labelled, want: fwk.Queue, wantErr: true},
+		{name: "the VIP's other placeholder is gone", hint: isSchedulableAfterPodChange, before: other().Obj(), want: fwk.Queue},
+		{name: "the VIP's other placeholder is being deleted", hint: isSchedulableAfterPodChange, before: other().Obj(), now: other().Terminating().Obj(), want: fwk.Queue},
+		{name: "the VIP's other placeholder is being deleted already", hint: isSchedulableAfterPodChange, before: other().Terminating().Obj(), now: other().Terminating().Obj(), want: fwk.QueueSkip},
+		{name: "the VIP's other placeholder reports", hint: isSchedulableAfterPodChange, before: other().Obj(), now: other().Condition(placeholder.ConditionReady, corev1.ConditionTrue, "").Obj(), want: fwk.QueueSkip},
+		{name: "another VIP's placeholder is gone", hint: isSchedulableAfterPodChange, before: vipPod("q", "192.0.2.11").Obj(), want: fwk.QueueSkip},
+		{name: "any other pod is gone", hint: isSchedulableAfterPodChange, before: st.MakePod().Name("web").Obj(), want: fwk.QueueSkip},
+		{name: "no pod at all", hint: isSchedulableAfterPodChange, before: labelled, want: fwk.Queue, wantErr: true},
+
+		{name: "a standby's active gets its node", pod: standby, hint: isSchedulableAfterPodChange, now: other().Obj(), want: fwk.Queue},
+		{name: "a standby's peer becomes the active", pod: standby, hint: isSchedulableAfterPodChange, before: standbyPod("q", "192.0.2.10").Node("n").Obj(), now: other().Obj(), want: fwk.Queue},
+		{name: "another standby gets its node", pod: standby, hint: isSchedulableAfterPodChange, now: standbyPod("q", "192.0.2.10").Node("n").Obj(), want: fwk.QueueSkip},
+		{name: "another VIP's active gets its node", pod: standby, hint: isSchedulableAfterPodChange, now: vipPod("q", "192.0.2.11").Node("n").Obj(), want: fwk.QueueSkip},
+		{name: "an active hears of another active", hint: isSchedulableAfterPodChange, now: other().Obj(), want: fwk.QueueSkip},
 
 		{name: "its annotations are corrected", hint: isSchedulableAfterOwnUpdate, before: pod, now: vipPod("p", "192.0.2.12").Obj(), want: fwk.Queue},
 		{name: "only its status changes", hint: isSchedulableAfterOwnUpdate, before: pod, now: vipPod("p", "192.0.2.10").Phase(corev1.PodPending).Obj(), want: fwk.QueueSkip},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			got, err := tt.hint(klogger, pod, tt.before, tt.now)
+			if tt.pod == nil {
+				tt.pod = pod
+			}
+			got, err := tt.hint(klogger, tt.pod, tt.before, tt.now)
 			if got != tt.want || (err != nil) != tt.wantErr {
 				t.Errorf("got %v (%v), want %v", got, err, tt.want)
 			}

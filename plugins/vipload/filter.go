@@ -23,13 +23,13 @@ func (pl *VIPLoad) Filter(_ context.Context, cycle fwk.CycleState, _ *corev1.Pod
 	if _, ok := node.Labels[corev1.LabelNodeExcludeBalancers]; ok && !pl.ignoreExcludeLabel {
 		return excluded.status()
 	}
-	if r := facts.refusal(state.Addresses, state.Interfaces); r != nil {
+	if r, refused := refusals[facts.Refuses(state.Addresses, state.Interfaces)]; refused {
 		return r.status()
 	}
-	if facts.suspect {
+	if facts.Suspect {
 		return suspected.status()
 	}
-	if facts.sick {
+	if facts.Sick {
 		return sickDataPlane.status()
 	}
 	if state.Local && !state.local.serves(node.Name, state.Addresses) {

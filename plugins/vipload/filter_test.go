@@ -13,6 +13,7 @@ import (
 	st "k8s.io/kubernetes/pkg/scheduler/testing"
 	"k8s.io/utils/ptr"
 
+	"evenkeel.io/evenkeel/api/eligible"
 	"evenkeel.io/evenkeel/api/placeholder"
 	"evenkeel.io/evenkeel/api/v1alpha1"
 )
@@ -105,7 +106,7 @@ func TestFilter(t *testing.T) {
 			pl := newTestPlugin(t, tt.slices...)
 			pl.ignoreExcludeLabel = tt.ignore
 			if tt.vipNode != nil {
-				pl.nodes.set(tt.vipNode.Name, factsOf(tt.vipNode))
+				pl.nodes.set(tt.vipNode.Name, eligible.FactsOf(tt.vipNode))
 			}
 			node, pod := tt.node, tt.pod
 			if node == nil {
@@ -180,16 +181,16 @@ func TestRejectionsReadWellInOneSentence(t *testing.T) {
 func TestNodeStoreReportsWhatFilterWouldSee(t *testing.T) {
 	store := newNodeStore()
 	node := vipNode("n", alive("eth0", "192.0.2.101/24"))
-	if !store.set("n", factsOf(node)) {
+	if !store.set("n", eligible.FactsOf(node)) {
 		t.Error("a new node is a change")
 	}
 	node.Status.Version = "v2"
 	node.Status.Conditions = []metav1.Condition{{Type: v1alpha1.NodeProtected, Status: metav1.ConditionTrue, LastTransitionTime: metav1.NewTime(time.Unix(1, 0))}}
-	if store.set("n", factsOf(node)) {
+	if store.set("n", eligible.FactsOf(node)) {
 		t.Error("what Filter doesn't look at is no change")
 	}
 	node.Status.Interfaces[0].Carrier = false
-	if !store.set("n", factsOf(node)) {
+	if !store.set("n", eligible.FactsOf(node)) {
 		t.Error("a lost carrier is a change")
 	}
 	store.drop("n")

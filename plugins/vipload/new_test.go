@@ -146,7 +146,7 @@ func TestNewKnowsAllVIPNodesAndFollowsThem(t *testing.T) {
 			return
 		}
 		state := "nothing"
-		if facts, _ := pl.nodes.get("b"); len(facts.nics) > 0 {
+		if facts, _ := pl.nodes.get("b"); len(facts.NICs) > 0 {
 			state = "a NIC"
 			if local, err := readyEndpoints(pl.endpoints, types.NamespacedName{Namespace: "web", Name: "shop"}); err == nil && len(local) > 0 {
 				state = "a NIC and an endpoint"
@@ -169,7 +169,7 @@ func TestNewKnowsAllVIPNodesAndFollowsThem(t *testing.T) {
 	}
 	pl := plugin.(*VIPLoad)
 	made.Store(pl)
-	if facts, ok := pl.nodes.get("a"); !ok || len(facts.nics) != 1 {
+	if facts, ok := pl.nodes.get("a"); !ok || len(facts.NICs) != 1 {
 		t.Errorf("VIPNode a is not known when New returns: %+v", facts)
 	}
 	// A second profile shares the factory. (It has another API server here, as this one has one listener for its events.)

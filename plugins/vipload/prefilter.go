@@ -9,6 +9,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	fwk "k8s.io/kube-scheduler/framework"
 
+	"evenkeel.io/evenkeel/api/load"
 	"evenkeel.io/evenkeel/api/placeholder"
 )
 
@@ -20,9 +21,9 @@ var errLocalWithoutService = errors.New("annotation " + placeholder.AnnotationPo
 // preFilterState is the pod read once per scheduling cycle. It is not changed after PreFilter.
 type preFilterState struct {
 	placeholder.Placeholder
-	active   string     // for a standby: the node of the VIP's active placeholder
-	local    localNodes // with traffic policy Local: the nodes that serve the Service
-	remember bool       // the tally's memo may be used in this cycle
+	after    map[string]load.After // for a standby: what each node carries after the loss of its active's node
+	local    localNodes            // with traffic policy Local: the nodes that serve the Service
+	remember bool                  // the tally's memo may be used in this cycle
 }
 
 // Clone returns the state itself, as nothing changes it.
@@ -50,23 +51,30 @@ func (pl *VIPLoad) PreFilter(_ context.Context, cycle fwk.CycleState, pod *corev
 		pl.tally.prune(nodes)
 	}
 	if p.Role == placeholder.Standby {
-		if state.active = pl.activeNode(p.VIP, nodes, state.remember); state.active == "" {
+		active, counts := pl.count(p.VIP, nodes, state.remember)
+		if active == "" {
 			return nil, noActive.status()
 		}
+		state.after = load.AfterLoss(active, counts)
 	}
 	cycle.Write(preFilterStateKey, state)
 	return nil, nil
 }
 
-// activeNode finds the node of a VIP's active placeholder. The cycle's snapshot is asked, not an informer: it also has what is
-// only assumed to be bound.
-func (pl *VIPLoad) activeNode(vip string, nodes []fwk.NodeInfo, remember bool) string {
+// count counts what is on all nodes and finds the one of a VIP's active placeholder. The cycle's snapshot is asked, not an
+// informer: it also has what is only assumed to be bound. Of two actives, of which one is about to go, the one that took the
+// VIP last is asked by its term.
+func (pl *VIPLoad) count(vip string, nodes []fwk.NodeInfo, remember bool) (active string, counts map[string]load.Node) {
+	counts = make(map[string]load.Node, len(nodes))
+	var term int64 = -1
 	for _, node := range nodes {
-		if held, ok := pl.tally.of(node, remember).VIPs[vip]; ok && !held.Standby {
-			return node.Node().Name
+		name := node.Node().Name
+		counts[name] = pl.tally.of(node, remember)
+		if held, ok := counts[name].VIPs[vip]; ok && !held.Standby && held.Term > term {
+			active, term = name, held.Term
 		}
 	}
-	return ""
+	return active, counts
 }
 
 // PreFilterExtensions returns nil: the state holds nothing that depends on pods.

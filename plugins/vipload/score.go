@@ -27,44 +27,31 @@ func (pl *VIPLoad) PreScore(_ context.Context, cycle fwk.CycleState, pod *corev1
 	if !placeholder.Is(pod) {
 		return fwk.NewStatus(fwk.Skip)
 	}
-	filtered, err := readPreFilterState(cycle)
-	if err != nil {
-		return fwk.AsStatus(err)
-	}
 	state := &preScoreState{loads: make(map[string]int64, len(nodes))}
-	if filtered.active == "" {
-		for _, node := range nodes {
-			state.loads[node.Node().Name] = pl.tally.of(node, filtered.remember).Load
+	if placeholder.RoleOf(pod) == placeholder.Standby {
+		filtered, err := readPreFilterState(cycle)
+		if err != nil {
+			return fwk.AsStatus(err)
 		}
-	} else if err := pl.afterLoss(filtered, nodes, state.loads); err != nil {
-		return fwk.AsStatus(err)
+		for _, node := range nodes {
+			state.loads[node.Node().Name] = afterLoss(filtered.after[node.Node().Name])
+		}
+	} else {
+		remember := !cycle.IsPodGroupSchedulingCycle()
+		for _, node := range nodes {
+			state.loads[node.Node().Name] = pl.tally.of(node, remember).Load
+		}
 	}
 	cycle.Write(preScoreStateKey, state)
 	return nil
 }
 
-// shareBits leave room below the load for the number of standbys that two nodes share.
+// shareBits leave room below the load for the number of standbys that two nodes share; 2^56 is the most that normalize takes.
 const shareBits = 20
 
-// afterLoss scores the nodes for a standby: by what they would carry after the loss of the active's node, then by how many
-// standbys of that node they have already, so that each node is stood by for by all others. The active's node is not among the
-// feasible ones, so that the whole snapshot is asked.
-func (pl *VIPLoad) afterLoss(filtered *preFilterState, nodes []fwk.NodeInfo, loads map[string]int64) error {
-	all, err := pl.snapshot.NodeInfos().List()
-	if err != nil {
-		return fmt.Errorf("listing the nodes of the snapshot: %w", err)
-	}
-	counts := make(map[string]load.Node, len(all))
-	for _, node := range all {
-		counts[node.Node().Name] = pl.tally.of(node, filtered.remember)
-	}
-	after := load.AfterLoss(filtered.active, counts)
-	for _, node := range nodes {
-		a := after[node.Node().Name]
-		loads[node.Node().Name] = a.Load<<shareBits + min(a.Shared, 1<<shareBits-1)
-	}
-	return nil
-}
+// afterLoss is what a node counts for a standby: what it would carry after the loss of the active's node, then how many standbys
+// of that node's VIPs it has already, so that each node is stood by for by all others.
+func afterLoss(a load.After) int64 { return a.Load<<shareBits + min(a.Shared, 1<<shareBits-1) }
 
 // Score returns the node's load; NormalizeScore turns it round.
 func (pl *VIPLoad) Score(_ context.Context, cycle fwk.CycleState, _ *corev1.Pod, nodeInfo fwk.NodeInfo) (int64, *fwk.Status) {

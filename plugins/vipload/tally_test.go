@@ -8,6 +8,9 @@ import (
 	"k8s.io/kubernetes/pkg/scheduler/framework"
 	st "k8s.io/kubernetes/pkg/scheduler/testing"
 	"pgregory.net/rapid"
+
+	"evenkeel.io/evenkeel/api/eligible"
+	"evenkeel.io/evenkeel/api/load"
 )
 
 func TestTallyFollowsEveryChange(t *testing.T) {
@@ -55,7 +58,7 @@ func TestTallyAnswersFromTheMemoOnlyWhereGenerationsMeanSomething(t *testing.T) 
 // The same seen through the plugin: in a pod-group cycle Filter and Score go by the pods that are there.
 func TestPodGroupCyclesBypassTheMemo(t *testing.T) {
 	pl, pod := newTestPlugin(t), vipPod("p", "192.0.2.10").Obj()
-	pl.nodes.set("n", factsOf(vipNode("n", alive("eth0", "192.0.2.101/24"))))
+	pl.nodes.set("n", eligible.FactsOf(vipNode("n", alive("eth0", "192.0.2.101/24"))))
 	node := nodeInfo(st.MakeNode().Name("n").Obj())
 	pl.tally.nodes["n"] = counted{node.GetGeneration(), load.Node{Load: 77, VIPs: map[string]load.Held{"192-0-2-10": {}}}}
 

@@ -33,7 +33,6 @@ type VIPLoad struct {
 	nodes              *nodeStore
 	endpoints          endpointIndex
 	tally              *tally
-	snapshot           fwk.SharedLister
 
 	stop    context.CancelFunc
 	running sync.WaitGroup // the VIPNode informer and the activator
@@ -80,7 +79,6 @@ func New(ctx context.Context, args runtime.Object, handle fwk.Handle) (fwk.Plugi
 		nodes:              newNodeStore(),
 		endpoints:          sliceIndexer,
 		tally:              newTally(),
-		snapshot:           handle.SnapshotSharedLister(),
 	}
 	act := newActivator(handle, func() ([]*corev1.Pod, error) { return pendingIn(podIndexer) }, clock.RealClock{})
 	informer, registration, err := newVIPNodeInformer(client, pl.nodes, act.nodeChanged)

@@ -14,6 +14,7 @@ import (
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/klog/v2"
 
+	"evenkeel.io/evenkeel/api/eligible"
 	"evenkeel.io/evenkeel/api/v1alpha1"
 )
 
@@ -61,7 +62,7 @@ func newVIPNodeInformer(client *rest.RESTClient, store *nodeStore, changed func(
 		return nil, nil, err
 	}
 	set := func(obj any) {
-		if node, ok := obj.(*v1alpha1.VIPNode); ok && store.set(node.Name, factsOf(node)) {
+		if node, ok := obj.(*v1alpha1.VIPNode); ok && store.set(node.Name, eligible.FactsOf(node)) {
 			changed()
 		}
 	}

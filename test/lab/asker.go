@@ -26,6 +26,7 @@ type Asker struct {
 
 	mu   sync.Mutex
 	seen map[netip.Addr][]Sighting
+	left map[netip.Addr]bool
 	err  error
 }
 
@@ -41,7 +42,7 @@ func (h *Host) StartAsking(targets []netip.Addr, every time.Duration) (*Asker, e
 	ctx, stop := context.WithCancel(context.Background())
 	a := &Asker{
 		host: h, targets: targets, every: every, stop: stop,
-		wires: make(map[bool]*wire), seen: make(map[netip.Addr][]Sighting),
+		wires: make(map[bool]*wire), seen: make(map[netip.Addr][]Sighting), left: make(map[netip.Addr]bool),
 	}
 	for _, t := range targets {
 		if a.wires[t.Is6()] != nil {
@@ -93,6 +94,9 @@ func (a *Asker) ask(ctx context.Context) error {
 	defer ticker.Stop()
 	for {
 		for _, t := range a.targets {
+			if a.leaves(t) {
+				continue
+			}
 			if err := a.wires[t.Is6()].ask(t, a.host.V4, a.host.V6); err != nil && !isUnreachable(err) {
 				return fmt.Errorf("asking for %s: %w", t, err)
 			}
@@ -133,6 +137,19 @@ func (a *Asker) note(target netip.Addr, mac net.HardwareAddr, now time.Time) {
 		return
 	}
 	a.seen[target] = append(list, Sighting{MAC: mac, First: now, Last: now, Answers: 1})
+}
+
+// Leave ends the questions for one target.
+func (a *Asker) Leave(target netip.Addr) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.left[target] = true
+}
+
+func (a *Asker) leaves(target netip.Addr) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.left[target]
 }
 
 // Sightings tells who has answered for the target so far, in order.

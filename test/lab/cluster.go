@@ -38,6 +38,8 @@ type Cluster struct {
 	Etcd, APIServer, ControllerManager *Process
 	Scheduler, Controller              *Process
 	ControlPlane                       *Netns
+	// API is between our components and the API server; nil without Options.APIRelay.
+	API *APIRelay
 
 	options   Options
 	dir       string

@@ -32,13 +32,22 @@ const (
 // startComponents runs every workload of the manifests, with the arguments that
 // are written there, and waits for their readiness probes.
 func (c *Cluster) startComponents(ctx context.Context) error {
+	nearURL, farURL := localURL, nodeURL
+	if c.options.APIRelay {
+		var err error
+		if c.API, err = startAPIRelay(ctx, c.ControlPlane); err != nil {
+			return err
+		}
+		c.onClose(c.API.close)
+		nearURL, farURL = slowLocalURL, slowNodeURL
+	}
 	g, gctx := errgroup.WithContext(ctx)
 	for _, w := range c.workloads {
 		if len(c.options.Run) > 0 && !slices.Contains(c.options.Run, w.name) {
 			continue
 		}
 		if !w.perNode {
-			p, err := c.component(ctx, w, c.ControlPlane, "", localURL)
+			p, err := c.component(ctx, w, c.ControlPlane, "", nearURL)
 			if err != nil {
 				return err
 			}
@@ -52,7 +61,7 @@ func (c *Cluster) startComponents(ctx context.Context) error {
 			continue
 		}
 		for _, n := range c.Nodes {
-			p, err := c.component(ctx, w, n.Netns, n.name, nodeURL)
+			p, err := c.component(ctx, w, n.Netns, n.name, farURL)
 			if err != nil {
 				return err
 			}

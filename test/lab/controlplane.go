@@ -36,6 +36,9 @@ var (
 	managementURL = "https://" + net.JoinHostPort(managementServer.Addr().String(), apiPort)
 	nodeURL       = "https://" + net.JoinHostPort(host4(SegmentV4, controlPlaneHost).Addr().String(), apiPort)
 	localURL      = "https://127.0.0.1:" + apiPort
+	// slowNodeURL and slowLocalURL reach it through an APIRelay.
+	slowNodeURL  = "https://" + net.JoinHostPort(host4(SegmentV4, controlPlaneHost).Addr().String(), slowPort)
+	slowLocalURL = "https://127.0.0.1:" + slowPort
 )
 
 // auditPolicy records one line per request, when it is complete; a watch is
@@ -128,8 +131,9 @@ func newControlPlane(dir, bin, datastore string, extra map[string][]string) (*co
 		"--kubeconfig="+manager, "--authentication-kubeconfig="+manager, "--authorization-kubeconfig="+manager,
 		"--leader-elect=false", "--use-service-account-credentials=true", "--bind-address=127.0.0.1",
 		"--root-ca-file="+cp.pki.file("ca.crt"), "--service-account-private-key-file="+cp.pki.file("tokens.key"),
-		// Nothing here reads Endpoints, which are deprecated since Kubernetes 1.33; EndpointSlices are written.
-		"--controllers=*,-endpoints-controller",
+		// Nothing here reads Endpoints, which are deprecated since Kubernetes 1.33; EndpointSlices are written. Backends
+		// belong to DaemonSets so that they stay where they are when a node is drained, and the lab is their controller.
+		"--controllers=*,-endpoints-controller,-daemonset-controller",
 		"--cluster-cidr="+PodsV4.String()+","+PodsV6.String(),
 		"--service-cluster-ip-range="+ServicesV4.String()+","+ServicesV6.String(), "--allocate-node-cidrs=false",
 		// Endpoints of a Service are to follow at once, as in an idle cluster.

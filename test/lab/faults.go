@@ -167,6 +167,15 @@ func (n *Node) FlushVIPs() ([]netip.Prefix, error) {
 	return n.flush(func(a netip.Addr) bool { return !n.owns(a) })
 }
 
+// DropVIP deletes one address of the NIC.
+func (n *Node) DropVIP(vip netip.Addr) error {
+	dropped, err := n.flush(func(a netip.Addr) bool { return a == vip })
+	if err == nil && len(dropped) == 0 {
+		err = fmt.Errorf("%s doesn't have %s", n.name, vip)
+	}
+	return err
+}
+
 // FlushOwn deletes the node's own addresses; their routes go with them. What
 // RestoreOwn brings back stands behind whatever was there in between.
 func (n *Node) FlushOwn() ([]netip.Prefix, error) { return n.flush(n.owns) }

@@ -40,6 +40,9 @@ type Options struct {
 	// ("NAME=value").
 	ComponentArgs, ComponentEnv map[string][]string
 
+	// APIRelay puts a relay between our components and the API server: Cluster.API, which can slow it down.
+	APIRelay bool
+
 	// KubeScheduler also runs the upstream scheduler, as default-scheduler.
 	KubeScheduler bool
 

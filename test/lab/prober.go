@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/net/bpf"
 	"golang.org/x/net/icmp"
 	"golang.org/x/net/ipv4"
 	"golang.org/x/net/ipv6"
@@ -52,8 +53,12 @@ func (n *Netns) StartProber(ctx context.Context, target netip.Addr, interval tim
 	}
 	runCtx, stop := context.WithCancel(context.Background())
 	p := &Prober{target: target, interval: interval, conn: conn, stop: stop, done: make(chan struct{})}
-	// Any number that differs between the probers of a namespace will do.
+	// Answers to probers of other targets are told apart by their sender.
 	p.id = uint16(time.Now().UnixNano() / 1000)
+	if err := filterEchoes(conn, target, p.id); err != nil {
+		stop()
+		return nil, errors.Join(fmt.Errorf("probing %s: %w", target, err), conn.Close())
+	}
 	var wg sync.WaitGroup
 	wg.Go(func() { p.fail(p.send(runCtx)) })
 	wg.Go(func() { p.fail(p.receive()) })
@@ -62,6 +67,29 @@ func (n *Netns) StartProber(ctx context.Context, target netip.Addr, interval tim
 		close(p.done)
 	}()
 	return p, nil
+}
+
+// filterEchoes has the kernel hand over only packets with the identifier: many probers of a namespace would otherwise all read
+// the answers of all, and lose some.
+func filterEchoes(conn net.PacketConn, target netip.Addr, id uint16) error {
+	accept := []bpf.Instruction{
+		bpf.JumpIf{Cond: bpf.JumpEqual, Val: uint32(id), SkipFalse: 1},
+		bpf.RetConstant{Val: uint32(frameBufSize)},
+		bpf.RetConstant{Val: 0},
+	}
+	if target.Is6() {
+		// A raw ICMPv6 socket's packets begin with the ICMPv6 header.
+		filter, err := bpf.Assemble(append([]bpf.Instruction{bpf.LoadAbsolute{Off: 4, Size: 2}}, accept...))
+		if err != nil {
+			return err
+		}
+		return ipv6.NewPacketConn(conn).SetBPF(filter)
+	}
+	filter, err := bpf.Assemble(append([]bpf.Instruction{bpf.LoadMemShift{Off: 0}, bpf.LoadIndirect{Off: 4, Size: 2}}, accept...))
+	if err != nil {
+		return err
+	}
+	return ipv4.NewPacketConn(conn).SetBPF(filter)
 }
 
 // fail keeps the first error.
@@ -121,7 +149,7 @@ func (p *Prober) receive() error {
 	}
 	buf := make([]byte, frameBufSize)
 	for {
-		n, _, err := p.conn.ReadFrom(buf)
+		n, from, err := p.conn.ReadFrom(buf)
 		now := time.Now()
 		switch {
 		case errors.Is(err, os.ErrDeadlineExceeded):
@@ -130,6 +158,9 @@ func (p *Prober) receive() error {
 			continue
 		case err != nil:
 			return fmt.Errorf("reading answers of %s: %w", p.target, err)
+		}
+		if sender, ok := from.(*net.IPAddr); !ok || !sender.IP.Equal(p.target.AsSlice()) {
+			continue
 		}
 		m, err := icmp.ParseMessage(protocol, buf[:n])
 		if err != nil || (m.Type != ipv4.ICMPTypeEchoReply && m.Type != ipv6.ICMPTypeEchoReply) {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -16,11 +17,19 @@ const appLabel = "app"
 
 // CreateBackends creates one ready pod on each node, labelled app=APP, that
 // answers HTTP on BackendPort with the node's name. Pods have a fixed node: no
-// scheduler has a part in it.
+// scheduler has a part in it. They belong to a DaemonSet, so that a drain leaves
+// them where they are.
 func (c *Cluster) CreateBackends(ctx context.Context, app string, nodes ...*Node) error {
+	owner, err := c.backendOwner(ctx, app)
+	if err != nil {
+		return err
+	}
 	for _, n := range nodes {
 		pod := &corev1.Pod{
-			ObjectMeta: metav1.ObjectMeta{Name: app + "-" + n.name, Namespace: metav1.NamespaceDefault, Labels: map[string]string{appLabel: app}},
+			ObjectMeta: metav1.ObjectMeta{
+				Name: app + "-" + n.name, Namespace: metav1.NamespaceDefault, Labels: map[string]string{appLabel: app},
+				OwnerReferences: []metav1.OwnerReference{*owner},
+			},
 			Spec: corev1.PodSpec{
 				NodeName:   n.name,
 				Containers: []corev1.Container{{Name: "web", Image: "lab", Ports: []corev1.ContainerPort{{ContainerPort: BackendPort}}}},
@@ -51,6 +60,29 @@ func (c *Cluster) CreateBackends(ctx context.Context, app string, nodes ...*Node
 		}
 	}
 	return nil
+}
+
+// backendOwner returns the reference to a DaemonSet that no controller cares for.
+func (c *Cluster) backendOwner(ctx context.Context, app string) (*metav1.OwnerReference, error) {
+	labels := map[string]string{appLabel: app}
+	sets := c.Kube.AppsV1().DaemonSets(metav1.NamespaceDefault)
+	set, err := sets.Create(ctx, &appsv1.DaemonSet{
+		ObjectMeta: metav1.ObjectMeta{Name: app, Namespace: metav1.NamespaceDefault},
+		Spec: appsv1.DaemonSetSpec{
+			Selector: &metav1.LabelSelector{MatchLabels: labels},
+			Template: corev1.PodTemplateSpec{
+				ObjectMeta: metav1.ObjectMeta{Labels: labels},
+				Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "web", Image: "lab"}}},
+			},
+		},
+	}, metav1.CreateOptions{})
+	if apierrors.IsAlreadyExists(err) {
+		set, err = sets.Get(ctx, app, metav1.GetOptions{})
+	}
+	if err != nil {
+		return nil, fmt.Errorf("creating the owner of backends %s: %w", app, err)
+	}
+	return metav1.NewControllerRef(set, appsv1.SchemeGroupVersion.WithKind("DaemonSet")), nil
 }
 
 // ServiceOptions of NewService.

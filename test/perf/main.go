@@ -1,5 +1,6 @@
-// Command perf measures the first slice in the lab and prints each figure as a line of JSON. It is a benchmark: it judges
-// nothing and fails only when something can't be measured at all.
+// Command perf measures Evenkeel in the lab and prints each figure as a line of JSON. It is a benchmark: it fails only when
+// something can't be measured at all. The suite "failover" ends with a line for each row of its table of marks that says
+// whether it was met.
 package main
 
 import (
@@ -28,7 +29,8 @@ type benchmark struct {
 	run  func(ctx context.Context, p printer) error
 }
 
-var benchmarks = []benchmark{
+// first is the suite of what a VIP does without failover.
+var first = []benchmark{
 	{"spread", "30 VIPs on 3 nodes, 50 on 5; after replacing ten", benchSpread},
 	{"latency", "a Service's creation to its first answer, at 20 a second on 5 nodes", benchLatency},
 	{"reach", "what is reachable through every VIP, and from where", benchReach},
@@ -48,8 +50,16 @@ func main() {
 		buildScheduler()
 	}
 	lab.Enter()
-	only := flag.String("only", "", "benchmarks to run, separated by commas; all by default:\n"+list())
+	var s settings
+	suite := flag.String("suite", "first", `suite to run: "first" or "failover"`)
+	only := flag.String("only", "", "benchmarks to run, separated by commas; all of the suite by default:\n"+list(first)+list(failover(&s)))
+	s.addFlags(flag.CommandLine)
 	flag.Parse()
+	benchmarks, ok := map[string][]benchmark{"first": first, "failover": failover(&s)}[*suite]
+	if err := s.validate(); err != nil || !ok {
+		fmt.Fprintf(os.Stderr, "perf: suite %q: %v\n", *suite, err)
+		os.Exit(2)
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGINT, unix.SIGTERM)
 	defer stop()
 	failed := false
@@ -80,7 +90,7 @@ func buildScheduler() {
 	}
 }
 
-func list() string {
+func list(benchmarks []benchmark) string {
 	var b strings.Builder
 	for _, benchmark := range benchmarks {
 		fmt.Fprintf(&b, "  %-10s %s\n", benchmark.name, benchmark.what)
@@ -91,7 +101,10 @@ func list() string {
 // printTo prints lines that name the benchmark, the machine's cores and its load at that moment.
 func printTo(benchmark string) printer {
 	return func(figure string, value any) {
-		line, err := json.Marshal(struct {
+		var line bytes.Buffer
+		encoder := json.NewEncoder(&line)
+		encoder.SetEscapeHTML(false) // marks say "<"
+		err := encoder.Encode(struct {
 			Benchmark string `json:"benchmark"`
 			Figure    string `json:"figure"`
 			Cores     int    `json:"cores"`
@@ -99,9 +112,10 @@ func printTo(benchmark string) printer {
 			Value     any    `json:"value"`
 		}{benchmark, figure, runtime.NumCPU(), load(), value})
 		if err != nil {
-			line = []byte(fmt.Sprintf(`{"error":%q}`, err))
+			fmt.Printf("{\"error\":%q}\n", err)
+			return
 		}
-		fmt.Println(string(line))
+		fmt.Print(line.String())
 	}
 }
 

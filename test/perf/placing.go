@@ -13,9 +13,14 @@ import (
 	"evenkeel.io/evenkeel/test/scenario"
 )
 
-// with runs f on a fresh cluster.
+// with runs f on a fresh cluster for the first slice, whose marks are those of VIPs without standbys.
 func with(ctx context.Context, o lab.Options, f func(e *scenario.Env) error) error {
-	e, err := scenario.Start(ctx, o)
+	return guarded(ctx, o, 0, f)
+}
+
+// guarded runs f on a fresh cluster whose VIPs have that many standbys.
+func guarded(ctx context.Context, o lab.Options, standbys int, f func(e *scenario.Env) error) error {
+	e, err := scenario.StartGuarded(ctx, o, standbys)
 	if err != nil {
 		return err
 	}

@@ -9,6 +9,8 @@ import (
 	"syscall"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"evenkeel.io/evenkeel/test/lab"
 )
 
@@ -104,11 +106,19 @@ func (e *Env) Probing(ctx context.Context, vips []netip.Addr, every time.Duratio
 		probers = append(probers, p)
 	}
 	failed := f()
-	for _, p := range probers {
-		report, err := p.Stop()
-		if err != nil {
-			return total, err
-		}
+	reports := make([]lab.Report, len(probers))
+	var group errgroup.Group
+	for i, p := range probers {
+		// All at once: each goes on pinging until it is stopped, and then waits for late answers.
+		group.Go(func() (err error) {
+			reports[i], err = p.Stop()
+			return err
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return total, errors.Join(failed, err)
+	}
+	for _, report := range reports {
 		total.Sent += report.Sent
 		total.Unanswered += report.Unanswered
 		total.LongestGapMs = max(total.LongestGapMs, float64(report.LongestGap().Milliseconds()))

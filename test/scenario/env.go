@@ -38,13 +38,18 @@ type Env struct {
 	*lab.Cluster
 	// VIPs speaks evenkeel.io/v1alpha1 as an administrator.
 	VIPs *rest.RESTClient
+	// Standbys is how many each VIP of the pools is to have, as far as there are nodes.
+	Standbys int
 
 	foreign *lab.Foreign
 }
 
-// Start brings up a lab with the shipped manifests and the binaries in bin/, and gives it a pool of 80 addresses of each
-// family.
-func Start(ctx context.Context, o lab.Options) (*Env, error) {
+// Start brings up a lab with the shipped manifests and the binaries in bin/, and gives it a pool of 90 addresses of each
+// family, whose VIPs have one standby.
+func Start(ctx context.Context, o lab.Options) (*Env, error) { return StartGuarded(ctx, o, 1) }
+
+// StartGuarded is Start with another number of standbys.
+func StartGuarded(ctx context.Context, o lab.Options, standbys int) (*Env, error) {
 	root, err := moduleRoot()
 	if err != nil {
 		return nil, err
@@ -64,7 +69,7 @@ func Start(ctx context.Context, o lab.Options) (*Env, error) {
 	if err != nil {
 		return nil, err
 	}
-	e := &Env{Cluster: c}
+	e := &Env{Cluster: c, Standbys: standbys}
 	if e.VIPs, err = v1alpha1.NewRESTClient(c.Config); err != nil {
 		return nil, errors.Join(err, c.Close())
 	}
@@ -113,12 +118,13 @@ func (e *Env) announcersReport(ctx context.Context) error {
 	})
 }
 
-// CreatePool makes a VIPPool.
+// CreatePool makes a VIPPool whose VIPs have the Env's number of standbys.
 func (e *Env) CreatePool(ctx context.Context, name string, addresses ...string) error {
+	standbys := int32(e.Standbys)
 	pool := &v1alpha1.VIPPool{
 		TypeMeta:   metav1.TypeMeta{APIVersion: v1alpha1.GroupVersion.String(), Kind: "VIPPool"},
 		ObjectMeta: metav1.ObjectMeta{Name: name},
-		Spec:       v1alpha1.VIPPoolSpec{Addresses: addresses},
+		Spec:       v1alpha1.VIPPoolSpec{Addresses: addresses, Standbys: &standbys},
 	}
 	if err := e.VIPs.Post().Resource("vippools").Body(pool).Do(ctx).Error(); err != nil {
 		return fmt.Errorf("creating pool %s: %w", name, err)

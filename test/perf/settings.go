@@ -1,0 +1,91 @@
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"strings"
+	"time"
+
+	"evenkeel.io/evenkeel/announcer/liveness"
+	"evenkeel.io/evenkeel/test/lab"
+	"evenkeel.io/evenkeel/test/scenario"
+)
+
+// settings of the suite "failover".
+type settings struct {
+	repetitions int
+	minutes     int
+	seeds       int
+	sizes       string
+	profiles    string
+}
+
+func (s *settings) addFlags(fs *flag.FlagSet) {
+	fs.IntVar(&s.repetitions, "repetitions", 20, "suite failover: repetitions of each loss and of each other single event's quarter")
+	fs.IntVar(&s.minutes, "minutes", 30, "suite failover: minutes of each run that waits for false alarms")
+	fs.IntVar(&s.seeds, "seeds", 2, "suite failover: runs that wait for false alarms, each with a seed of its own")
+	fs.StringVar(&s.sizes, "sizes", "3x30,5x50", "suite failover: nodes x VIPs, separated by commas")
+	fs.StringVar(&s.profiles, "profiles", "balanced,fast", "suite failover: failover profiles, separated by commas")
+}
+
+func (s *settings) validate() error {
+	if s.repetitions < 1 || s.minutes < 1 || s.seeds < 1 {
+		return errors.New("-repetitions, -minutes and -seeds must be at least 1")
+	}
+	if _, err := s.allSizes(); err != nil {
+		return err
+	}
+	for _, name := range s.allProfiles() {
+		if _, err := liveness.Profile(name); err != nil {
+			return fmt.Errorf("-profiles: %w", err)
+		}
+	}
+	return nil
+}
+
+// few is how often events are repeated for which the table wants no number.
+func (s *settings) few() int { return max(1, s.repetitions/4) }
+
+func (s *settings) allProfiles() []string { return strings.Split(s.profiles, ",") }
+
+// size of a cluster.
+type size struct{ nodes, vips int }
+
+func (z size) String() string { return fmt.Sprintf("%d nodes, %d VIPs", z.nodes, z.vips) }
+
+func (s *settings) allSizes() ([]size, error) {
+	var sizes []size
+	for _, text := range strings.Split(s.sizes, ",") {
+		var z size
+		if n, err := fmt.Sscanf(text, "%dx%d", &z.nodes, &z.vips); err != nil || n != 2 || z.nodes < 1 || z.vips < 1 {
+			return nil, fmt.Errorf("-sizes: %q, want like 3x30", text)
+		}
+		sizes = append(sizes, z)
+	}
+	return sizes, nil
+}
+
+// marks of a profile: of the times to the first ARP answer elsewhere.
+type marks struct{ median, longest, slack time.Duration }
+
+func marksOf(profile string) marks {
+	if profile == liveness.ProfileFast {
+		return marks{250 * time.Millisecond, 600 * time.Millisecond, 100 * time.Millisecond}
+	}
+	return marks{900 * time.Millisecond, 1500 * time.Millisecond, 100 * time.Millisecond}
+}
+
+// cluster is the lab of a run.
+func cluster(z size, profile string) lab.Options {
+	return lab.Options{
+		Nodes:         z.nodes,
+		ComponentArgs: map[string][]string{"evenkeel-announcer": {"--failover-profile=" + profile}},
+	}
+}
+
+// five is the size of what only makes sense with that many nodes.
+var five = size{5, 50}
+
+// services are the names of a size's Services.
+func (z size) services() []string { return scenario.Names("web", z.vips) }

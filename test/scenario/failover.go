@@ -1,0 +1,308 @@
+package scenario
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"evenkeel.io/evenkeel/test/lab"
+)
+
+// Fault is a way to lose a node.
+type Fault string
+
+// Faults.
+const (
+	PowerLoss   Fault = "power loss"
+	CarrierLost Fault = "port cut, carrier lost"
+	CarrierKept Fault = "port cut, carrier kept"
+)
+
+// Faults are all of them.
+func Faults() []Fault { return []Fault{PowerLoss, CarrierLost, CarrierKept} }
+
+// silence makes the node silent; the rest of its death is the returned function's, which takes longer.
+func (e *Env) silence(n *lab.Node, fault Fault) (rest func() error, err error) {
+	nothing := func() error { return nil }
+	switch fault {
+	case PowerLoss:
+		return func() error { return e.PowerLoss(n) }, n.CutPort(lab.CarrierKept)
+	case CarrierLost:
+		return nothing, n.CutPort(lab.CarrierLost)
+	case CarrierKept:
+		return nothing, n.CutPort(lab.CarrierKept)
+	}
+	return nil, fmt.Errorf("there is no fault %q", fault)
+}
+
+// restore ends the fault; it doesn't wait for the node to be ready.
+func (e *Env) restore(ctx context.Context, n *lab.Node, fault Fault) error {
+	if fault == PowerLoss {
+		return e.PowerOn(ctx, n)
+	}
+	return n.RestorePort()
+}
+
+// ControlPlaneState says what of the control plane lives during a loss.
+type ControlPlaneState string
+
+// States of the control plane.
+const (
+	Up                  ControlPlaneState = "up"
+	Down                ControlPlaneState = "API server, controller and scheduler down"
+	DownAndAnnouncersUp ControlPlaneState = "down, all announcers killed and restarted since"
+)
+
+// Loss is one node lost, and its return.
+type Loss struct {
+	Fault        Fault             `json:"fault"`
+	Node         string            `json:"node"`
+	Nodes        int               `json:"nodes"`
+	ControlPlane ControlPlaneState `json:"controlPlane"`
+	SettledMs    float64           `json:"settledBeforeMs"` // what standbys had to come to rest since the last change
+	Takeover
+	// HealedMs is from the fault until every VIP had all its placeholders, ready, on the nodes left; from the API server's
+	// return where it was down.
+	HealedMs float64 `json:"healedMs"`
+	// At the node's return: VIPs that moved, the longest time that two nodes had one VIP, and when all had one owner again.
+	ReturnMoves       int     `json:"returnMoves"`
+	ReturnTwoOwnersMs float64 `json:"returnTwoOwnersMs"`
+	ReturnOneOwnerMs  float64 `json:"returnOneOwnerMs"`
+	// WholeMs is from the return until nothing was amiss.
+	WholeMs float64 `json:"wholeAfterReturnMs"`
+}
+
+// takeoverPatience is when a VIP that hasn't answered counts as silent.
+const takeoverPatience = 20 * time.Second
+
+// StopControlPlane ends API server, controller and scheduler as a crash would.
+func (e *Env) StopControlPlane() error {
+	var errs []error
+	for _, p := range []*lab.Process{e.Controller, e.Scheduler} {
+		if err := p.Kill(); err != nil && !errors.Is(err, lab.ErrNotRunning) {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(append(errs, e.StopAPIServer())...)
+}
+
+// StartControlPlane starts them again.
+func (e *Env) StartControlPlane(ctx context.Context) error {
+	if err := e.StartAPIServer(ctx); err != nil {
+		return err
+	}
+	return errors.Join(e.Controller.Start(), e.Scheduler.Start())
+}
+
+// restartAnnouncers kills and starts all announcers, all at once.
+func (e *Env) restartAnnouncers() error {
+	var g errgroup.Group
+	for _, n := range e.Nodes {
+		g.Go(func() error {
+			if err := n.Announcer.Kill(); err != nil {
+				return err
+			}
+			return n.Announcer.Start()
+		})
+	}
+	return g.Wait()
+}
+
+// guardAgain is what announcers get, after they were restarted without an API server, before a node is lost.
+const guardAgain = 5 * time.Second
+
+// Lose loses a node and brings it back, once everything had settled before, had healed in between and is well at the end.
+func (e *Env) Lose(ctx context.Context, n *lab.Node, fault Fault, control ControlPlaneState) (Loss, error) {
+	result := Loss{Fault: fault, Node: n.Name(), Nodes: len(e.Nodes), ControlPlane: control}
+	settled, err := e.Settled(ctx)
+	if err != nil {
+		return result, err
+	}
+	result.SettledMs = millis(settled)
+	if control != Up {
+		if err := e.StopControlPlane(); err != nil {
+			return result, err
+		}
+		time.Sleep(2 * time.Second) // connections break, watches are tried again
+	}
+	if control == DownAndAnnouncersUp {
+		if err := e.restartAnnouncers(); err != nil {
+			return result, err
+		}
+		time.Sleep(guardAgain)
+	}
+	vips, err := Held(n)
+	if err != nil {
+		return result, err
+	}
+	var rest errgroup.Group
+	begin := time.Now()
+	watched := watched{vips: vips, lost: []*lab.Node{n}, requests: true, patience: takeoverPatience}
+	result.Takeover, err = e.watchTakeover(ctx, watched, func() error {
+		begin = time.Now()
+		die, err := e.silence(n, fault)
+		if err == nil {
+			rest.Go(die)
+		}
+		return err
+	})
+	if err = errors.Join(err, rest.Wait()); err != nil {
+		return result, err
+	}
+	if control != Up {
+		begin = time.Now()
+		if err := e.StartControlPlane(ctx); err != nil {
+			return result, err
+		}
+	}
+	if err := e.healed(ctx, n); err != nil {
+		return result, err
+	}
+	result.HealedMs = millis(time.Since(begin))
+	return result, e.comeBack(ctx, &result, n, fault, vips)
+}
+
+// healed waits until every VIP has its placeholders on the nodes that are left, the lost one being suspect by right.
+func (e *Env) healed(ctx context.Context, lost ...*lab.Node) error {
+	ctx, cancel := context.WithTimeout(ctx, wholeWithin)
+	defer cancel()
+	err := lab.Eventually(ctx, func(ctx context.Context) error {
+		_, err := e.placed(ctx, e.others(lost...))
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("waiting until placeholders have left the lost nodes: %w", err)
+	}
+	return nil
+}
+
+// comeBack restores a lost node and watches what that does.
+func (e *Env) comeBack(ctx context.Context, result *Loss, n *lab.Node, fault Fault, vips []netip.Addr) error {
+	before, err := e.ownersOf(e.others(n))
+	if err != nil {
+		return err
+	}
+	recorder, err := e.RecordAddresses()
+	if err != nil {
+		return err
+	}
+	begin := time.Now()
+	if err := e.restore(ctx, n, fault); err != nil {
+		return err
+	}
+	if fault == PowerLoss {
+		if err := e.WaitForNode(ctx, n); err != nil {
+			return err
+		}
+	}
+	if err := e.Whole(ctx); err != nil {
+		return err
+	}
+	result.WholeMs = millis(time.Since(begin))
+	now, err := e.ownersOf(e.names())
+	if err != nil {
+		return err
+	}
+	events, err := recorder.Stop()
+	if err != nil {
+		return err
+	}
+	result.ReturnMoves = movesBetween(before, now)
+	longest, until := twoOwners(events, vips, begin, time.Now())
+	result.ReturnTwoOwnersMs, result.ReturnOneOwnerMs = millis(longest), millis(until)
+	return nil
+}
+
+// ownersOf returns which of the given nodes have each VIP.
+func (e *Env) ownersOf(nodes []string) (map[netip.Addr][]string, error) {
+	all, err := e.Owners()
+	if err != nil {
+		return nil, err
+	}
+	owners := map[netip.Addr][]string{}
+	for vip, on := range all {
+		for _, node := range on {
+			for _, wanted := range nodes {
+				if node == wanted {
+					owners[vip] = append(owners[vip], node)
+				}
+			}
+		}
+	}
+	return owners, nil
+}
+
+// LossOfBoth is the loss of an active's and a standby's node at once.
+type LossOfBoth struct {
+	Lost  []string `json:"lost"`
+	Nodes int      `json:"nodes"`
+	// Orphans are VIPs both of whose placeholders were lost.
+	Orphans int `json:"orphans"`
+	Takeover
+	WholeMs float64 `json:"wholeAfterReturnMs"`
+}
+
+// LoseBoth takes the power of two nodes at once, chosen so that as many VIPs as possible have their active and their standby on
+// them, and gives it back.
+func (e *Env) LoseBoth(ctx context.Context) (LossOfBoth, error) {
+	result := LossOfBoth{Nodes: len(e.Nodes)}
+	if _, err := e.Settled(ctx); err != nil {
+		return result, err
+	}
+	found, err := e.whole(ctx, e.names())
+	if err != nil {
+		return result, err
+	}
+	pairs := map[[2]string]int{}
+	var worst [2]string
+	for _, p := range found {
+		if len(p.standbys) == 0 {
+			continue
+		}
+		pair := [2]string{min(p.active, p.standbys[0]), max(p.active, p.standbys[0])}
+		if pairs[pair]++; pairs[pair] > pairs[worst] {
+			worst = pair
+		}
+	}
+	result.Orphans, result.Lost = pairs[worst], worst[:]
+	var lost []*lab.Node
+	var vips []netip.Addr
+	for _, name := range worst {
+		n, err := e.Node(name)
+		if err != nil {
+			return result, err
+		}
+		held, err := Held(n)
+		if err != nil {
+			return result, err
+		}
+		lost, vips = append(lost, n), append(vips, held...)
+	}
+	var rest errgroup.Group
+	result.Takeover, err = e.watchTakeover(ctx, watched{vips: vips, lost: lost, patience: takeoverPatience}, func() error {
+		for _, n := range lost {
+			die, err := e.silence(n, PowerLoss)
+			if err != nil {
+				return err
+			}
+			rest.Go(die)
+		}
+		return nil
+	})
+	if err = errors.Join(err, rest.Wait()); err != nil {
+		return result, err
+	}
+	begin := time.Now()
+	for _, n := range lost {
+		if err := e.restore(ctx, n, PowerLoss); err != nil {
+			return result, err
+		}
+	}
+	err = e.Whole(ctx)
+	result.WholeMs = millis(time.Since(begin))
+	return result, err
+}
