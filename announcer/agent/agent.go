@@ -150,6 +150,8 @@ func New(opts Options) *Agent {
 func (a *Agent) Run(ctx context.Context) error {
 	// The loop must turn for health checks, even when nothing happens.
 	const pulse = time.Second
+	// Who comes so much later was held up, and others may have taken over meanwhile.
+	const heldUp = 700 * time.Millisecond
 	timer := a.opts.Clock.NewTimer(pulse)
 	defer timer.Stop()
 	for {
@@ -173,10 +175,15 @@ func (a *Agent) Run(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-a.inbox.ready:
-			for _, item := range a.inbox.take() {
-				item()
-			}
 		case <-timer.C():
+		}
+		if a.opts.Clock.Now().Sub(next) > heldUp {
+			for _, n := range a.nics {
+				a.askAll(ctx, n.Name)
+			}
+		}
+		for _, item := range a.inbox.take() {
+			item()
 		}
 	}
 }

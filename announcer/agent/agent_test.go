@@ -41,6 +41,7 @@ type rig struct {
 	reports        map[types.UID]report.Condition
 	saved          state.State
 	targets        []liveness.Target
+	onAsk          func()
 	titles         map[netip.Addr]place.Title
 	deaf           bool
 	followedByWire []netip.Addr
@@ -125,6 +126,9 @@ func (w wire) Ask(_ context.Context, _ string, questions []wires.Question, hold 
 	}
 	for _, q := range questions {
 		w.note(what + q.Addr.String())
+	}
+	if w.onAsk != nil {
+		w.onAsk()
 	}
 }
 func (w wire) Defend(a netip.Addr)  { w.note("defend " + a.String()) }
