@@ -14,6 +14,7 @@ import (
 	"k8s.io/utils/clock"
 
 	"evenkeel.io/evenkeel/announcer/address"
+	"evenkeel.io/evenkeel/announcer/arp/wire"
 	"evenkeel.io/evenkeel/announcer/liveness"
 	"evenkeel.io/evenkeel/announcer/nic"
 	"evenkeel.io/evenkeel/announcer/place"
@@ -219,12 +220,17 @@ func (a *Agent) choose(addr netip.Addr, interfaces []string) (place.NIC, error) 
 	if reason != "" {
 		return place.NIC{}, noInterface(addr, interfaces, reason)
 	}
-	return place.NIC{Name: found.Name, RequireOwn: len(interfaces) == 0, Deaf: a.opts.Wire.Deaf(found.Name, deafAfter)}, nil
+	return place.NIC{Name: found.Name, MAC: macOf(found), RequireOwn: len(interfaces) == 0, Deaf: a.opts.Wire.Deaf(found.Name, deafAfter)}, nil
 }
 
 // deafAfter is how long nobody may be heard before silence means nothing: nodes ask for one another's addresses, and for those of
 // gateways and clients, about every 30 s each.
 const deafAfter = 5 * time.Second
+
+func macOf(n nic.NIC) place.MAC {
+	mac, _ := wire.MACFrom(n.MAC)
+	return mac
+}
 
 func (a *Agent) nicIndex(name string) (int, bool) {
 	for _, n := range a.nics {

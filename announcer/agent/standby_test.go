@@ -12,7 +12,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"evenkeel.io/evenkeel/announcer/address"
-	arpwire "evenkeel.io/evenkeel/announcer/arp/wire"
+	"evenkeel.io/evenkeel/announcer/arp/wire"
 	"evenkeel.io/evenkeel/announcer/liveness"
 	"evenkeel.io/evenkeel/announcer/nic"
 	"evenkeel.io/evenkeel/announcer/place"
@@ -167,7 +167,7 @@ func TestWhoHasTheAddressByNowSurvivesARestart(t *testing.T) {
 	first.Synced(first.ctx)
 	first.PodChanged(first.ctx, standbyPod("s"))
 	first.turn()
-	first.Heard(first.ctx, v4, place.Said{From: mac4, Kind: arpwire.Claim, Title: place.Title{Term: 3, Place: 2}, Titled: true})
+	first.Heard(first.ctx, v4, place.Said{From: mac4, Kind: wire.Claim, Title: place.Title{Term: 3, Place: 2}, Titled: true})
 	first.turn()
 	next := newRig(t)
 	next.Adopt(next.ctx, Plan(nil, first.saved), first.saved)
@@ -180,7 +180,7 @@ func TestWhoHasTheAddressByNowSurvivesARestart(t *testing.T) {
 func TestAnActiveWhoseAddressWasClaimedByAHigherTitleGuardsItAfterARestartToo(t *testing.T) {
 	first := newRig(t)
 	first.announced()
-	first.Heard(first.ctx, v4, place.Said{From: mac4, Kind: arpwire.Claim, Title: place.Title{Term: 3, Place: 1}, Titled: true})
+	first.Heard(first.ctx, v4, place.Said{From: mac4, Kind: wire.Claim, Title: place.Title{Term: 3, Place: 1}, Titled: true})
 	first.turn()
 	first.expect("silence 192.0.2.10", "cancel probe", "unbind 192.0.2.10")
 	if got := first.reports["a"]; got.Ready || got.Announced || got.Reason != placeholder.ReasonSuperseded {

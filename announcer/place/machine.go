@@ -92,6 +92,8 @@ type Wish struct {
 // NIC is where an address is bound.
 type NIC struct {
 	Name string
+	// MAC settles which of two peers with the same title keeps an address: the higher. Zero while it isn't known.
+	MAC MAC
 	// RequireOwn: the address waits behind the NIC's own address of its family.
 	RequireOwn bool
 	// Deaf: no other machine was heard behind it of late, so that nobody's silence means anything.
@@ -256,6 +258,9 @@ func (m *Machine) State() State { return m.state }
 
 // NIC returns where the address is or would be bound.
 func (m *Machine) NIC() NIC { return m.nic }
+
+// SetMAC tells the MAC address of the NIC, which an earlier process's addresses are on.
+func (m *Machine) SetMAC(mac MAC) { m.nic.MAC = mac }
 
 // Title returns by what title the address is announced here.
 func (m *Machine) Title() Title { return m.title }
