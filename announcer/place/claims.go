@@ -59,7 +59,7 @@ func (m *Machine) heardWhileHeld(said Said, title Title, ours bool, now time.Tim
 	case ours && said.Titled && order < 0:
 		return m.assert()
 	case ours && !said.Titled:
-		return m.doubt(said.From, title, now)
+		return m.doubt(said, title, now)
 	}
 	// A machine that isn't ours, or two placeholders that nobody has put in an order.
 	if now.Before(m.lateUntil) {
@@ -73,24 +73,25 @@ func (m *Machine) heardWhileHeld(said Said, title Title, ours bool, now time.Tim
 }
 
 // doubt deals with a peer that speaks for the address and doesn't show by what title, as kernels do. It is shown ours: should its
-// title be higher it shows that, and otherwise it gives way. Where it does neither, titles don't get through, and its place counts.
-func (m *Machine) doubt(from MAC, title Title, now time.Time) []Effect {
+// title be higher it shows that, and otherwise it gives way. Where it goes on to announce the address without a title, titles don't
+// get through, and its place counts. What kernels say by themselves doesn't: with kube-proxy in IPVS mode all of them have the address.
+func (m *Machine) doubt(said Said, title Title, now time.Time) []Effect {
 	if now.Sub(m.boundAt) < m.config.Settle {
 		return nil // a straggler of the move
 	}
-	if title.Compare(m.title) > 0 {
+	if said.Kind == wire.Claim && title.Compare(m.title) > 0 {
 		waited := now.Sub(m.doubtedAt)
-		if from == m.doubted && waited > doubtAfter && waited < doubtFor {
-			return m.superseded(from, title, now)
+		if said.From == m.doubted && waited > doubtAfter && waited < doubtFor {
+			return m.superseded(said.From, title, now)
 		}
-		if from != m.doubted || waited >= doubtFor {
-			m.doubted, m.doubtedAt = from, now
+		if said.From != m.doubted || waited >= doubtFor {
+			m.doubted, m.doubtedAt = said.From, now
 		}
 	}
 	return m.assert()
 }
 
-// A peer that speaks for the address longer than doubtAfter after it was shown our title has seen it; what it says after doubtFor is
+// A peer that announces the address longer than doubtAfter after it was shown our title has seen it; what it says after doubtFor is
 // another matter.
 const (
 	doubtAfter = 300 * time.Millisecond
@@ -124,7 +125,7 @@ func (m *Machine) titleOf(said Said) (title Title, ours bool) {
 // learn follows, while the address is guarded, who has it by now.
 func (m *Machine) learn(said Said, title Title, ours bool, now time.Time) {
 	switch order := title.Compare(m.guardedTitle); {
-	case !ours:
+	case !ours, !said.Titled && said.Kind == wire.Use: // a kernel that has the address for another reason asks from it, too
 	case said.From == m.guarded:
 		m.guardedTitle = higher(m.guardedTitle, title)
 		if said.Titled && !m.had {
