@@ -23,6 +23,7 @@ import (
 	"evenkeel.io/evenkeel/announcer/protect"
 	"evenkeel.io/evenkeel/announcer/report"
 	"evenkeel.io/evenkeel/announcer/state"
+	"evenkeel.io/evenkeel/announcer/wires"
 	"evenkeel.io/evenkeel/api/placeholder"
 )
 
@@ -40,6 +41,7 @@ type rig struct {
 	reports        map[types.UID]report.Condition
 	saved          state.State
 	targets        []liveness.Target
+	onAsk          func()
 	titles         map[netip.Addr]place.Title
 	deaf           bool
 	followedByWire []netip.Addr
@@ -117,9 +119,16 @@ func (w wire) Retitle(a netip.Addr, title place.Title) { w.titles[a] = title }
 func (w wire) Assert(a netip.Addr)                     { w.note("assert " + a.String()) }
 func (w wire) Deaf(string, time.Duration) bool         { return w.deaf }
 func (w wire) Follow(addrs []netip.Addr)               { w.followedByWire = addrs }
-func (w wire) Ask(_ context.Context, _ string, addrs []netip.Addr) {
-	for _, a := range addrs {
-		w.note("ask " + a.String())
+func (w wire) Ask(_ context.Context, _ string, questions []wires.Question, hold bool) {
+	what := "remind of "
+	if hold {
+		what = "ask "
+	}
+	for _, q := range questions {
+		w.note(what + q.Addr.String())
+	}
+	if w.onAsk != nil {
+		w.onAsk()
 	}
 }
 func (w wire) Defend(a netip.Addr)  { w.note("defend " + a.String()) }

@@ -105,8 +105,20 @@ func TestStandby(t *testing.T) {
 			func(m *Machine) []Effect { return m.Heard(titled(stranger, 7, 1), at(30*time.Second)) }, letGo, Guarding, ReasonSuperseded, Watched{MAC: stranger}},
 		{"an active gives way to its standby, and guards it", promoted,
 			func(m *Machine) []Effect { return m.Heard(titled(peer, 2, 2), at(3*time.Second)) }, letGo, Guarding, ReasonSuperseded, Watched{MAC: peer}},
-		{"an active gives way to its standby's answer too, though the kernel's has no title", promoted,
-			func(m *Machine) []Effect { return m.Heard(Said{From: peer, Kind: wire.Answer}, at(3*time.Second)) }, letGo, Guarding, ReasonSuperseded, Watched{MAC: peer}},
+		{"an active shows its title to a standby that answers, as the kernel's answer has none", promoted,
+			func(m *Machine) []Effect { return m.Heard(Said{From: peer, Kind: wire.Answer}, at(3*time.Second)) }, []Action{Assert}, Held, ReasonAnnouncing, Watched{MAC: active, Chase: true}},
+		{"and gives way when that one goes on", func(t *testing.T) *Machine {
+			m := promoted(t)
+			m.Heard(Said{From: peer, Kind: wire.Answer}, at(3*time.Second))
+			return m
+		},
+			func(m *Machine) []Effect { return m.Heard(Said{From: peer, Kind: wire.Answer}, at(4*time.Second)) }, letGo, Guarding, ReasonSuperseded, Watched{MAC: peer}},
+		{"but not when it has shown a lower title", func(t *testing.T) *Machine {
+			m := promoted(t)
+			m.Heard(Said{From: peer, Kind: wire.Answer}, at(3*time.Second))
+			m.Heard(titled(peer, 1, 3), at(3100*time.Millisecond))
+			return m
+		}, func(m *Machine) []Effect { return m.Heard(Said{From: peer, Kind: wire.Answer}, at(4*time.Second)) }, []Action{Assert}, Held, ReasonAnnouncing, Watched{MAC: active, Chase: true}},
 		{"it isn't promoted by the same news again", func(t *testing.T) *Machine {
 			m := promoted(t)
 			m.Heard(titled(peer, 2, 2), at(3*time.Second))
