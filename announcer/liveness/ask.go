@@ -112,11 +112,11 @@ func (c *Core) slowly(p *peer, now time.Time) []Probe {
 	return probes
 }
 
-// witnesses asks a few other machines for a sign of life, as long as our own NIC is in doubt.
+// witnesses asks a few other machines for a sign of life, unless one has answered since the turn before.
 func (c *Core) witnesses(p *peer, now time.Time) []Probe {
 	e := c.nic(p.nic)
 	w := e.others(p.mac)
-	if !w.answered.Before(now.Add(-c.config.Proof/4)) || e.polled.Equal(now) {
+	if w.answered.After(now.Add(-p.pausing)) || e.polled.Equal(now) {
 		return nil
 	}
 	e.polled = now

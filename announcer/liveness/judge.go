@@ -30,13 +30,12 @@ func (c *Core) raise(p *peer, now time.Time) {
 	if p.alarmed {
 		return
 	}
-	p.alarmed, p.attempt, p.since, p.next = true, 0, now, now
-	e := c.nic(p.nic)
-	if e.alarm.IsZero() {
-		e.alarm = now
+	p.alarmed, p.attempt, p.since, p.next, p.open = true, 0, now, now, now
+	for _, t := range p.targets { // what was asked before is covered: it is overdue since this turn, not for ever
+		t.opened = now
 	}
 	// Where nothing at all came from the node since the question that is overdue, the others are silent since then too.
-	if e.lastOf(p.mac).Before(overdue.since) {
+	if c.nic(p.nic).lastOf(p.mac).Before(overdue.since) {
 		for _, t := range p.targets {
 			if t.watched() && (t.since.IsZero() || t.since.After(overdue.since)) {
 				t.since = overdue.since
@@ -55,7 +54,7 @@ func (c *Core) judge(p *peer, now time.Time) {
 		at, ok := c.silentAt(t, w, now)
 		switch {
 		case !ok || at.After(now):
-		case w.third && w.heard.Before(now.Add(-c.proof(p))):
+		case w.third && (w.heard.Before(now.Add(-c.proof(p))) || !p.isDumb() && (t.fresh < enough || w.heard.Before(t.covered))):
 			if !t.unproven {
 				t.unproven = true
 				c.stats.Unproven++

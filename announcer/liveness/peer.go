@@ -34,8 +34,9 @@ type peer struct {
 	alarmed bool
 	since   time.Time
 	attempt int
-	// pausing is the time to the next turn of the alarm.
+	// pausing is the time to the next turn of the alarm, open since when others were heard all the time in it.
 	pausing time.Duration
+	open    time.Time
 	delays  delays
 	// sought is how many solicitations were sent to it since soughtFrom, when it was last heard before the first of them.
 	sought     int
@@ -77,6 +78,9 @@ type target struct {
 	asked, since time.Time
 	unanswered   int
 	kind         Kind
+	// fresh is how many questions were sent since opened, the peer's open at that time, and covered when there were enough.
+	fresh           int
+	opened, covered time.Time
 	// sought is how many of the unanswered questions, those that don't count too, were solicitations.
 	sought int
 	// echoed is when the first echo was sent that is unanswered.
@@ -97,6 +101,12 @@ func (c *Core) query(t *target, kind Kind, now time.Time) Probe {
 		t.since = now
 	}
 	t.unanswered++
+	if !t.opened.Equal(t.peer.open) {
+		t.fresh, t.opened = 0, t.peer.open
+	}
+	if t.fresh++; t.fresh == enough {
+		t.covered = now
+	}
 	if kind == Echo && t.echoed.IsZero() {
 		t.echoed = now
 	}
@@ -120,7 +130,9 @@ func (c *Core) probe(t *target, kind Kind, now time.Time) Probe {
 func (t *target) forget() { t.restart(time.Time{}) }
 
 // restart begins the wait for an answer anew.
-func (t *target) restart(at time.Time) { t.since, t.unanswered, t.sought, t.unproven = at, 0, 0, false }
+func (t *target) restart(at time.Time) {
+	t.since, t.unanswered, t.sought, t.fresh, t.unproven = at, 0, 0, 0, false
+}
 
 // parked: a successor is watched instead.
 func (t *target) parked() bool { return t.successor != nil && !t.successor.silent }
@@ -141,6 +153,10 @@ func (p *peer) usual() Kind {
 
 // patience is how long an answer may take.
 func (p *peer) patience() time.Duration { return p.pace.patience + p.delays.stretch(p.pace.patience) }
+
+// gap is how long nobody may have been heard in an alarm before what was asked then counts for nothing: two turns, in each of
+// which witnesses are asked too, and the time that answers take.
+func (p *peer) gap() time.Duration { return 2*p.pausing + p.patience() }
 
 // overdue returns the target whose answer has been awaited for longest, if for too long.
 func (p *peer) overdue(now time.Time) *target {
