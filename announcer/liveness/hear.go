@@ -106,10 +106,10 @@ func (c *Core) sight(nic string, s Sighting, answer bool) {
 		if p.since.After(last) {
 			quiet = s.At.Sub(p.since)
 		}
-		if quiet > p.gap() {
-			p.open = s.At
+		if quiet > 2*p.pausing+p.delays.stretch(p.silence) {
+			p.resumed = s.At
 		}
-		if quiet > c.proof(p) {
+		if quiet > p.proof() {
 			p.sought = 0
 			for _, t := range p.targets {
 				if !t.since.IsZero() {
