@@ -58,7 +58,7 @@ func (c *Core) insist(p *peer, now time.Time) []Probe {
 // seek solicits a few of those that are awaited, once half of the wait is over: most alarms are false, and there is only so much
 // to spend.
 func (c *Core) seek(p *peer, waiting []*target, now time.Time) []Probe {
-	if p.sought >= 2*soughtEnough && c.quietSince(p, p.soughtFrom) {
+	if p.sought >= 2*soughtEnough && !c.heardSince(p, p.soughtFrom) {
 		return nil // it is known by now that the node doesn't answer these either
 	}
 	var probes []Probe

@@ -104,20 +104,23 @@ func (c *Core) silentAt(t *target, w witness, now time.Time) (time.Time, bool) {
 }
 
 // askedEnough says whether enough questions went unanswered. Solicitations are too few for each address to be asked for by them
-// often; where the node is silent as a whole, those for its other addresses count too.
+// often; where nothing at all came from the node since, those for its other addresses count too.
 func (c *Core) askedEnough(t *target) bool {
 	if t.unanswered >= enough && t.sought >= soughtEnough {
 		return true
 	}
 	p := t.peer
 	switch {
-	case t.unanswered == 0 || !c.quietSince(p, t.since) || !c.quietSince(p, p.soughtFrom):
+	case t.unanswered == 0 || p.sought == 0 || c.heardSince(p, p.soughtFrom):
 		return false
 	case p.isDumb(): // only solicitations are questions
 		return p.sought >= 2*enough
 	}
 	return t.unanswered >= enough && p.sought >= soughtEnough
 }
+
+// heardSince says whether anything came from a node since a time.
+func (c *Core) heardSince(p *peer, since time.Time) bool { return !c.nic(p.nic).lastOf(p.mac).Before(since) }
 
 // quietSince says whether a node sent nothing since a time but what was under way then.
 func (c *Core) quietSince(p *peer, since time.Time) bool {

@@ -114,7 +114,7 @@ func (c *Core) probe(t *target, kind Kind, now time.Time) Probe {
 	if kind == Solicit {
 		t.sought++
 		p := t.peer
-		if p.sought == 0 || !c.quietSince(p, p.soughtFrom) {
+		if p.sought == 0 || c.heardSince(p, p.soughtFrom) {
 			p.sought, p.soughtFrom = 0, now
 		}
 		p.sought++
