@@ -120,7 +120,9 @@ func (c *Core) askedEnough(t *target) bool {
 }
 
 // heardSince says whether anything came from a node since a time.
-func (c *Core) heardSince(p *peer, since time.Time) bool { return !c.nic(p.nic).lastOf(p.mac).Before(since) }
+func (c *Core) heardSince(p *peer, since time.Time) bool {
+	return !c.nic(p.nic).lastOf(p.mac).Before(since)
+}
 
 // quietSince says whether a node sent nothing since a time but what was under way then.
 func (c *Core) quietSince(p *peer, since time.Time) bool {
