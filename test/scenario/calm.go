@@ -17,7 +17,8 @@ type Ended struct {
 	How  string `json:"how"`
 	Node string `json:"node"`
 	Takeover
-	// Probes are pings every 10 ms: their longest gap is the time without any answer.
+	// Probes are pings every 10 ms: their longest gap is the time without any answer. The old
+	// owner's kernel may pass late ones on, so the slowest answer counts as well.
 	Probes Unanswered `json:"probes"`
 	// StolenBack are VIPs that the node had again in the end.
 	StolenBack int `json:"stolenBack"`
@@ -166,7 +167,10 @@ func (e *Env) RestartAnnouncer(ctx context.Context, n *lab.Node, sig unix.Signal
 
 // Restarts are the restarts that must move and drop nothing.
 func (e *Env) Restarts(ctx context.Context) ([]Restarted, error) {
-	first := e.Nodes[0]
+	first, err := e.Busiest(0)
+	if err != nil {
+		return nil, err
+	}
 	var results []Restarted
 	for _, r := range []struct {
 		what  string
