@@ -165,6 +165,23 @@ func (e *Env) RestartAnnouncer(ctx context.Context, n *lab.Node, sig unix.Signal
 	return n.Announcer.Start()
 }
 
+// RollAnnouncers restarts all announcers, one after the other, at the pace of a rolling update.
+func (e *Env) RollAnnouncers(ctx context.Context) error {
+	for _, n := range e.Nodes {
+		if err := e.RestartAnnouncer(ctx, n, unix.SIGTERM); err != nil {
+			return err
+		}
+		time.Sleep(2 * time.Second) // its pod is ready, the next one's turn comes
+	}
+	return nil
+}
+
+// RestartController and RestartScheduler crash the program and start it again.
+func (e *Env) RestartController() error {
+	return errors.Join(e.Controller.Kill(), e.Controller.Start())
+}
+func (e *Env) RestartScheduler() error { return errors.Join(e.Scheduler.Kill(), e.Scheduler.Start()) }
+
 // Restarts are the restarts that must move and drop nothing.
 func (e *Env) Restarts(ctx context.Context) ([]Restarted, error) {
 	first, err := e.Busiest(0)
@@ -179,17 +196,9 @@ func (e *Env) Restarts(ctx context.Context) ([]Restarted, error) {
 	}{
 		{"announcer: SIGTERM and restart", func() error { return e.RestartAnnouncer(ctx, first, unix.SIGTERM) }, []*lab.Node{first}},
 		{"announcer: SIGKILL and restart", func() error { return e.RestartAnnouncer(ctx, first, unix.SIGKILL) }, []*lab.Node{first}},
-		{"announcers rolled on all nodes", func() error {
-			for _, n := range e.Nodes {
-				if err := e.RestartAnnouncer(ctx, n, unix.SIGTERM); err != nil {
-					return err
-				}
-				time.Sleep(2 * time.Second) // the pace of a rolling update
-			}
-			return nil
-		}, nil},
-		{"controller: SIGKILL and restart", func() error { return errors.Join(e.Controller.Kill(), e.Controller.Start()) }, nil},
-		{"scheduler: SIGKILL and restart", func() error { return errors.Join(e.Scheduler.Kill(), e.Scheduler.Start()) }, nil},
+		{"announcers rolled on all nodes", func() error { return e.RollAnnouncers(ctx) }, nil},
+		{"controller: SIGKILL and restart", e.RestartController, nil},
+		{"scheduler: SIGKILL and restart", e.RestartScheduler, nil},
 	} {
 		result, err := e.Calm(ctx, r.what, r.f, r.nodes...)
 		results = append(results, result)
