@@ -35,11 +35,23 @@ type Binder interface {
 type Wire interface {
 	// SetNICs tells which NICs there are.
 	SetNICs(ctx context.Context, nics []nic.NIC)
-	// Probe asks who has addr; verdict is called once, with the zero MAC when nobody has it, unless Cancel comes first.
-	// late is called for answers that come after the verdict, until Cancel. A patient probe waits for late answers first.
-	Probe(ctx context.Context, nicName string, addr netip.Addr, patient bool, ignore map[place.MAC]bool, verdict, late func(place.MAC))
+	// Deaf says whether no other machine was heard on a NIC for so long.
+	Deaf(nicName string, d time.Duration) bool
+	// Follow has the agent told what others say of these addresses: the complete list.
+	Follow(addrs []netip.Addr)
+	// Probe asks who has addr; verdict is called once, with the zero MAC when nobody has it, unless Cancel comes first. ignored is
+	// one of those to ignore that answered. late is called for answers that come after the verdict, until Cancel. A patient probe
+	// waits for late answers first.
+	Probe(ctx context.Context, nicName string, addr netip.Addr, patient bool, ignore map[place.MAC]bool,
+		verdict func(owner, ignored place.MAC), late func(place.MAC))
 	Cancel(addr netip.Addr)
-	Announce(nicName string, addr netip.Addr)
+	// Ask asks once who else has each of some addresses, and holds their announcements back until there was time to answer.
+	Ask(ctx context.Context, nicName string, addrs []netip.Addr)
+	Announce(nicName string, addr netip.Addr, title place.Title)
+	// Retitle changes by what title addr is announced.
+	Retitle(addr netip.Addr, title place.Title)
+	// Assert announces addr anew, Defend once.
+	Assert(addr netip.Addr)
 	Defend(addr netip.Addr)
 	// Silence returns when no frame of addr can be sent any more.
 	Silence(addr netip.Addr)
@@ -96,14 +108,15 @@ type Agent struct {
 	beat  atomic.Int64 // Unix nanoseconds of the loop's last turn
 
 	// All below is the loop's.
-	desired desired
-	synced  bool
-	nics    []nic.NIC
-	places  map[netip.Addr]*placeState
-	guarded map[netip.Addr]protect.Entry // what the guard was last asked for
-	ready   map[netip.Addr]protect.Entry // what it has in force
-	watched []liveness.Target            // what the watch was last asked for
-	dirty   bool                         // what is held or guarded changed since the state was saved
+	desired  desired
+	synced   bool
+	nics     []nic.NIC
+	places   map[netip.Addr]*placeState
+	guarded  map[netip.Addr]protect.Entry // what the guard was last asked for
+	ready    map[netip.Addr]protect.Entry // what it has in force
+	watched  []liveness.Target            // what the watch was last asked for
+	followed []netip.Addr                 // what the wire was last asked for
+	dirty    bool                         // what is held or guarded changed since the state was saved
 }
 
 // placeState is a place's machine with what the edges need to know of it.
@@ -114,6 +127,9 @@ type placeState struct {
 	// owner is the placeholder that the address is held for, also when it is gone.
 	owner placeholder.Placeholder
 	since time.Time
+	// title is what the wire was told last, and saved what the state file has.
+	title place.Title
+	saved place.Memory
 }
 
 // New returns an agent; Run makes it work.
@@ -145,6 +161,7 @@ func (a *Agent) Run(ctx context.Context) error {
 				next = deadline
 			}
 		}
+		a.follow()
 		a.setTargets()
 		a.save(ctx)
 		timer.Reset(max(next.Sub(a.opts.Clock.Now()), 0))
@@ -191,8 +208,12 @@ func (a *Agent) choose(addr netip.Addr, interfaces []string) (place.NIC, error) 
 	if reason != "" {
 		return place.NIC{}, noInterface(addr, interfaces, reason)
 	}
-	return place.NIC{Name: found.Name, RequireOwn: len(interfaces) == 0}, nil
+	return place.NIC{Name: found.Name, RequireOwn: len(interfaces) == 0, Deaf: a.opts.Wire.Deaf(found.Name, deafAfter)}, nil
 }
+
+// deafAfter is how long nobody may be heard before silence means nothing: nodes ask for one another's addresses, and for those of
+// gateways and clients, about every 30 s each.
+const deafAfter = 5 * time.Second
 
 func (a *Agent) nicIndex(name string) (int, bool) {
 	for _, n := range a.nics {

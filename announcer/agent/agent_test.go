@@ -16,6 +16,7 @@ import (
 	clocktesting "k8s.io/utils/clock/testing"
 
 	"evenkeel.io/evenkeel/announcer/address"
+	arpwire "evenkeel.io/evenkeel/announcer/arp/wire"
 	"evenkeel.io/evenkeel/announcer/liveness"
 	"evenkeel.io/evenkeel/announcer/nic"
 	"evenkeel.io/evenkeel/announcer/place"
@@ -33,18 +34,21 @@ type rig struct {
 	log   []string
 	clock *clocktesting.FakeClock
 
-	leftovers []address.Leftover
-	verdicts  map[netip.Addr]func(place.MAC)
-	guards    []func()
-	reports   map[types.UID]report.Condition
-	saved     state.State
-	targets   []liveness.Target
+	leftovers      []address.Leftover
+	verdicts       map[netip.Addr]func(owner, ignored place.MAC)
+	guards         []func()
+	reports        map[types.UID]report.Condition
+	saved          state.State
+	targets        []liveness.Target
+	titles         map[netip.Addr]place.Title
+	deaf           bool
+	followedByWire []netip.Addr
 }
 
 func newRig(t *testing.T) *rig {
 	r := &rig{
 		t: t, ctx: t.Context(), clock: clocktesting.NewFakeClock(time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)),
-		verdicts: map[netip.Addr]func(place.MAC){}, reports: map[types.UID]report.Condition{},
+		verdicts: map[netip.Addr]func(owner, ignored place.MAC){}, reports: map[types.UID]report.Condition{}, titles: map[netip.Addr]place.Title{},
 	}
 	r.Agent = New(Options{
 		Node: "node-1", Binder: r, Wire: wire{r}, Watch: watchFake{r}, Guard: guardFake{r}, Store: store{r}, Pods: pods{r},
@@ -66,6 +70,7 @@ func (r *rig) turn() {
 			item()
 		}
 	}
+	r.follow()
 	r.setTargets()
 	r.save(r.ctx)
 }
@@ -99,14 +104,26 @@ func (r *rig) RemoveLeftover(_ context.Context, left address.Leftover) error {
 type wire struct{ *rig }
 
 func (w wire) SetNICs(context.Context, []nic.NIC) {}
-func (w wire) Probe(_ context.Context, _ string, addr netip.Addr, _ bool, _ map[place.MAC]bool, verdict, _ func(place.MAC)) {
+func (w wire) Probe(_ context.Context, _ string, addr netip.Addr, _ bool, _ map[place.MAC]bool, verdict func(owner, ignored place.MAC), _ func(place.MAC)) {
 	w.note("probe " + addr.String())
 	w.verdicts[addr] = verdict
 }
-func (w wire) Cancel(netip.Addr)               { w.note("cancel probe") }
-func (w wire) Announce(_ string, a netip.Addr) { w.note("announce " + a.String()) }
-func (w wire) Defend(a netip.Addr)             { w.note("defend " + a.String()) }
-func (w wire) Silence(a netip.Addr)            { w.note("silence " + a.String()) }
+func (w wire) Cancel(netip.Addr) { w.note("cancel probe") }
+func (w wire) Announce(_ string, a netip.Addr, title place.Title) {
+	w.note("announce " + a.String())
+	w.titles[a] = title
+}
+func (w wire) Retitle(a netip.Addr, title place.Title) { w.titles[a] = title }
+func (w wire) Assert(a netip.Addr)                     { w.note("assert " + a.String()) }
+func (w wire) Deaf(string, time.Duration) bool         { return w.deaf }
+func (w wire) Follow(addrs []netip.Addr)               { w.followedByWire = addrs }
+func (w wire) Ask(_ context.Context, _ string, addrs []netip.Addr) {
+	for _, a := range addrs {
+		w.note("ask " + a.String())
+	}
+}
+func (w wire) Defend(a netip.Addr)  { w.note("defend " + a.String()) }
+func (w wire) Silence(a netip.Addr) { w.note("silence " + a.String()) }
 
 type watchFake struct{ *rig }
 
@@ -172,7 +189,7 @@ func (r *rig) announced() {
 	r.Synced(r.ctx)
 	r.PodChanged(r.ctx, pod("a", "192.0.2.10"))
 	r.turn()
-	r.verdicts[v4](place.MAC{})
+	r.verdicts[v4](place.MAC{}, place.MAC{})
 	r.turn()
 	r.guardInForce()
 	r.log = nil
@@ -196,7 +213,7 @@ func TestAnAddressIsBoundOnlyOnceItsProtectionIsInForce(t *testing.T) {
 	r.Synced(r.ctx)
 	r.PodChanged(r.ctx, pod("a", "192.0.2.10"))
 	r.turn()
-	r.verdicts[v4](place.MAC{})
+	r.verdicts[v4](place.MAC{}, place.MAC{})
 	r.turn()
 	r.expect("probe 192.0.2.10")
 	r.guardInForce()
@@ -211,7 +228,7 @@ func TestAConflictIsReportedWithItsMAC(t *testing.T) {
 	r.Synced(r.ctx)
 	r.PodChanged(r.ctx, pod("a", "192.0.2.10"))
 	r.turn()
-	r.verdicts[v4](place.MAC{2, 0, 0, 0, 0, 0x99})
+	r.verdicts[v4](place.MAC{2, 0, 0, 0, 0, 0x99}, place.MAC{})
 	r.turn()
 	want := report.Condition{Reason: "Conflict", Message: "a machine with MAC address 02:00:00:00:00:99 answers for 192.0.2.10"}
 	if diff := cmp.Diff(want, r.reports["a"]); diff != "" {
@@ -237,8 +254,8 @@ func TestADeletedPlaceholderIsHeldUntilItsSuccessorClaims(t *testing.T) {
 	r.announced()
 	r.PodGone(r.ctx, pod("a", "192.0.2.10"))
 	r.turn()
-	r.expect()
-	r.Heard(r.ctx, v4, place.MAC{2, 0, 0, 0, 0, 2})
+	r.expect("ask 192.0.2.10") // its claim may have been missed
+	r.Heard(r.ctx, v4, place.Said{From: mac2, Kind: arpwire.Claim})
 	r.turn()
 	r.expect("silence 192.0.2.10", "cancel probe", "unbind 192.0.2.10")
 }
@@ -270,10 +287,10 @@ func TestAfterARestartWhatIsHeldStaysAndWhatNobodyWantsGoes(t *testing.T) {
 	r.Adopt(r.ctx, plan, saved)
 	r.PodChanged(r.ctx, pod("a", "192.0.2.10"))
 	r.turn()
-	r.expect() // the API's list isn't complete
+	r.expect("ask 192.0.2.10", "ask 192.0.2.11") // the API's list isn't complete, so no more than that
 	r.Synced(r.ctx)
 	r.turn()
-	r.expect()
+	r.expect("ask 192.0.2.11")
 	r.clock.Step(place.DefaultConfig().Linger)
 	for _, addr := range r.dueAt(r.clock.Now()) {
 		r.carryOut(r.ctx, addr, r.places[addr].Tick(r.clock.Now()))

@@ -86,34 +86,53 @@ func (d *desired) wish(addr netip.Addr) *place.Wish {
 func wishOf(owner placeholder.Placeholder) *place.Wish {
 	wish := &place.Wish{
 		Pod: string(owner.UID), Interfaces: owner.Interfaces, Term: owner.Term, Standby: owner.Role == placeholder.Standby,
-		Peers: map[place.MAC]bool{}, Successors: map[place.MAC]bool{},
-		Ending: owner.Ending, Release: owner.Release,
+		Peers: map[place.MAC]uint8{}, Ending: owner.Ending, Release: owner.Release,
 	}
-	before := true // we are further down the list
+	standbys := uint8(0) // listed so far
+	replaced := false    // the list names another active
 	for _, peer := range owner.Peers {
-		if peer.Node == owner.Node { // we are no peer of ourselves
-			before = before && peer.Role == ""
+		mine := peer.Node == owner.Node
+		at := uint8(0)
+		switch peer.Role {
+		case placeholder.Active:
+			at, replaced = 1, replaced || !mine
+		case placeholder.Standby:
+			standbys++
+			at = 1 + standbys
+		}
+		if mine { // we are no peer of ourselves
+			wish.Place = at
 			continue
 		}
-		var macs []place.MAC
-		for _, text := range peer.MACs {
-			if mac, err := net.ParseMAC(text); err == nil && len(mac) == 6 {
-				macs = append(macs, place.MAC(mac))
-			}
-		}
-		if wish.Standby && peer.Role == placeholder.Active && len(macs) > 0 && wish.Active == (place.MAC{}) {
-			wish.Active = macs[0]
-		}
-		if wish.Standby && peer.Role == placeholder.Standby && before {
-			wish.Rank++
-		}
+		macs := macsOf(peer)
 		for _, mac := range macs {
-			wish.Peers[mac] = true
-			// Who is active according to the list, and isn't us, has succeeded us.
-			if peer.Role == placeholder.Standby && !(wish.Standby && before) || peer.Role == placeholder.Active && !wish.Standby {
-				wish.Successors[mac] = true
-			}
+			wish.Peers[mac] = at
+		}
+		switch {
+		case len(macs) == 0:
+		case at == 1 && wish.Standby && wish.Active == (place.MAC{}):
+			wish.Active = macs[0]
+		case at == 0 && wish.Previous == (place.MAC{}):
+			wish.Previous = macs[0]
 		}
 	}
+	switch {
+	case !wish.Standby && replaced:
+		wish.Place = 0 // somebody else has succeeded us, and we'll be told
+	case !wish.Standby:
+		wish.Place = 1
+	case wish.Place < 2: // not in the list yet: behind all that are
+		wish.Place = 2 + standbys
+	}
 	return wish
+}
+
+func macsOf(peer placeholder.Peer) []place.MAC {
+	var macs []place.MAC
+	for _, text := range peer.MACs {
+		if mac, err := net.ParseMAC(text); err == nil && len(mac) == 6 {
+			macs = append(macs, place.MAC(mac))
+		}
+	}
+	return macs
 }

@@ -83,7 +83,7 @@ func TestWishIgnoresTheNodesOwnMACsAmongPeers(t *testing.T) {
 	}
 	d := desired{pods: map[types.UID]view{}}
 	d.set(p, nil)
-	want := map[place.MAC]bool{{2, 0, 0, 0, 0, 2}: true}
+	want := map[place.MAC]uint8{{2, 0, 0, 0, 0, 2}: 0}
 	if diff := cmp.Diff(want, d.wish(v4).Peers); diff != "" {
 		t.Errorf("peers (-want +got):\n%s", diff)
 	}

@@ -19,13 +19,14 @@ import (
 // carryOut does what a place decided, and tells it what came of it.
 func (a *Agent) carryOut(ctx context.Context, addr netip.Addr, effects []place.Effect) {
 	p := a.place(addr)
+	a.retitle(p, addr)
 	for i := 0; i < len(effects); i++ {
 		switch e := effects[i]; e.Do {
 		case place.Probe:
 			a.setGuard(ctx) // in force by the time the verdict is there
 			probe := e.Probe
 			a.opts.Wire.Probe(ctx, e.NIC.Name, addr, e.Patient, e.Ignore,
-				func(owner place.MAC) { a.inbox.send(func() { a.verdict(ctx, addr, probe, owner) }) },
+				func(owner, ignored place.MAC) { a.inbox.send(func() { a.verdict(ctx, addr, probe, owner, ignored) }) },
 				func(owner place.MAC) { a.inbox.send(func() { a.lateAnswer(ctx, addr, owner) }) })
 		case place.CancelProbe:
 			a.opts.Wire.Cancel(addr)
@@ -45,7 +46,13 @@ func (a *Agent) carryOut(ctx context.Context, addr netip.Addr, effects []place.E
 			a.logger(ctx, addr).Info("Let go of an address", "interface", e.NIC.Name)
 			a.dirty = true
 		case place.Announce:
-			a.opts.Wire.Announce(e.NIC.Name, addr)
+			p.title = p.Title()
+			a.opts.Wire.Announce(e.NIC.Name, addr, p.title)
+		case place.Assert:
+			a.opts.Metrics.Assertions.Inc()
+			a.opts.Wire.Assert(addr)
+		case place.Ask:
+			a.opts.Wire.Ask(ctx, e.NIC.Name, []netip.Addr{addr})
 		case place.Defend:
 			a.opts.Metrics.Defences.Inc()
 			a.opts.Wire.Defend(addr)
@@ -60,6 +67,14 @@ func (a *Agent) carryOut(ctx context.Context, addr netip.Addr, effects []place.E
 		return
 	}
 	a.report(addr)
+}
+
+// retitle has an address that is announced already announced by its new title.
+func (a *Agent) retitle(p *placeState, addr netip.Addr) {
+	if p.Bound() && p.title != p.Title() {
+		p.title = p.Title()
+		a.opts.Wire.Retitle(addr, p.title)
+	}
 }
 
 func (a *Agent) bind(ctx context.Context, p *placeState, addr netip.Addr, on place.NIC) []place.Effect {
@@ -80,12 +95,12 @@ func (a *Agent) bind(ctx context.Context, p *placeState, addr netip.Addr, on pla
 
 // setGuard tells the guard which addresses are or may soon be on this node, and with which ports.
 func (a *Agent) setGuard(ctx context.Context) {
-	want := map[netip.Addr]protect.Entry{}
+	want, hostServed := map[netip.Addr]protect.Entry{}, a.opts.HostServed()
 	for addr, p := range a.places {
 		if p.State() == place.Idle || p.owner.UID == "" {
 			continue // with an unknown owner, an earlier process's rules stay as they are until the API has spoken
 		}
-		entry := protect.Entry{Addr: addr, Local: p.owner.Service.Name == "" || a.opts.HostServed()}
+		entry := protect.Entry{Addr: addr, Local: p.owner.Service.Name == "" || hostServed}
 		for _, port := range p.owner.Ports {
 			entry.Ports = append(entry.Ports, protect.Port{Proto: protoOf[port.Protocol], Port: port.Port})
 		}
@@ -116,16 +131,25 @@ func (a *Agent) guardReady(addr netip.Addr) bool {
 	return ok && reflect.DeepEqual(entry, a.guarded[addr])
 }
 
-func (a *Agent) verdict(ctx context.Context, addr netip.Addr, probe uint64, owner place.MAC) {
+func (a *Agent) verdict(ctx context.Context, addr netip.Addr, probe uint64, owner, ignored place.MAC) {
 	p, ok := a.places[addr]
 	if !ok {
 		return
 	}
-	if owner != (place.MAC{}) {
+	searched := p.Searching()
+	effects := p.Verdict(probe, owner, ignored, a.opts.Clock.Now())
+	switch {
+	case owner == (place.MAC{}) && searched && len(effects) > 0:
+		a.opts.Metrics.Takeovers.WithLabelValues("search").Inc()
+		a.logger(ctx, addr).Info("Nobody has the address that another node had, taking it over")
+	case owner == (place.MAC{}):
+	case p.State() == place.Guarding:
+		a.logger(ctx, addr).Info("Another node has the address by now, not binding it", "mac", owner)
+	default:
 		a.opts.Metrics.Conflicts.Inc()
 		a.logger(ctx, addr).Info("Another machine answers for the address, not binding it", "mac", owner)
 	}
-	a.carryOut(ctx, addr, p.Verdict(probe, owner, a.opts.Clock.Now()))
+	a.carryOut(ctx, addr, effects)
 }
 
 func (a *Agent) lateAnswer(ctx context.Context, addr netip.Addr, owner place.MAC) {

@@ -33,7 +33,7 @@ func (a *Agent) PodChanged(ctx context.Context, pod *corev1.Pod) {
 			klog.FromContext(ctx).Info("A placeholder can't be read", "pod", klog.KObj(pod), "err", mistake)
 		}
 		a.reportPod(pod.UID)
-		a.follow(ctx, touched)
+		a.heed(ctx, touched)
 	})
 }
 
@@ -42,7 +42,7 @@ func (a *Agent) PodGone(ctx context.Context, pod *corev1.Pod) {
 	uid := pod.UID
 	a.inbox.send(func() {
 		a.opts.Pods.Forget(uid)
-		a.follow(ctx, a.desired.remove(uid))
+		a.heed(ctx, a.desired.remove(uid))
 	})
 }
 
@@ -63,24 +63,24 @@ func (a *Agent) Synced(ctx context.Context) {
 			}
 		}
 		for addr := range all {
-			a.followOne(ctx, addr)
+			a.heedOne(ctx, addr)
 		}
 		a.removeLeftovers(ctx)
 	})
 }
 
-// follow tells the places of some addresses what the API wants of them now.
-func (a *Agent) follow(ctx context.Context, addrs []netip.Addr) {
+// heed tells the places of some addresses what the API wants of them now.
+func (a *Agent) heed(ctx context.Context, addrs []netip.Addr) {
 	if !a.synced {
 		return
 	}
 	slices.SortFunc(addrs, netip.Addr.Compare)
 	for _, addr := range slices.Compact(addrs) {
-		a.followOne(ctx, addr)
+		a.heedOne(ctx, addr)
 	}
 }
 
-func (a *Agent) followOne(ctx context.Context, addr netip.Addr) {
+func (a *Agent) heedOne(ctx context.Context, addr netip.Addr) {
 	p := a.place(addr)
 	if owner, ok := a.desired.owner(addr); ok {
 		if p.owner.UID != owner.UID || p.owner.Term != owner.Term || p.owner.Role != owner.Role || !reflect.DeepEqual(p.owner.Peers, owner.Peers) {
@@ -135,20 +135,24 @@ func (a *Agent) AddressEvent(ctx context.Context, event address.Event) {
 	})
 }
 
-// Heard tells that a machine which isn't this one speaks for an address.
-func (a *Agent) Heard(ctx context.Context, addr netip.Addr, from place.MAC) {
+// Heard tells of a frame about an address by a machine that isn't this one.
+func (a *Agent) Heard(ctx context.Context, addr netip.Addr, said place.Said) {
 	a.inbox.send(func() {
 		p, ok := a.places[addr]
 		if !ok {
 			return
 		}
 		before := p.State()
-		effects := p.Heard(from, a.opts.Clock.Now())
-		if before == place.Held {
+		effects := p.Heard(said, a.opts.Clock.Now())
+		switch {
+		case before == place.Held && p.State() != place.Held:
+			a.opts.Metrics.Superseded.Inc()
+			a.logger(ctx, addr).Info("Another node has claimed the address by a higher title, giving way", "mac", said.From, "title", said.Title)
+		case before == place.Held && p.Contested() == said.From:
 			a.opts.Metrics.Conflicts.Inc()
-			a.logger(ctx, addr).Info("Another machine claims an address that is ours", "mac", from)
-		} else if before == place.Lingering {
-			a.logger(ctx, addr).Info("The successor has claimed the address", "mac", from)
+			a.logger(ctx, addr).Info("Another machine claims an address that is ours", "mac", said.From)
+		case before == place.Lingering && p.State() != place.Lingering:
+			a.logger(ctx, addr).Info("The successor has claimed the address", "mac", said.From)
 		}
 		a.carryOut(ctx, addr, effects)
 	})

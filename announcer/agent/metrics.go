@@ -15,7 +15,10 @@ type Metrics struct {
 	Conflicts prometheus.Counter
 	Defences  prometheus.Counter
 	Restores  prometheus.Counter
-	Losses    *prometheus.CounterVec
+	// Superseded counts addresses that this node let go of, as another one had claimed them by a higher title, and Assertions how
+	// often it told others that they no longer have one of its own.
+	Superseded, Assertions prometheus.Counter
+	Losses                 *prometheus.CounterVec
 	// Takeovers by reason, and how long they took from the first unanswered probe to the bound address.
 	Takeovers       *prometheus.CounterVec
 	TakeoverSeconds prometheus.Histogram
@@ -30,12 +33,14 @@ func NewMetrics(registry prometheus.Registerer) *Metrics {
 		Restores:  prometheus.NewCounter(prometheus.CounterOpts{Name: "evenkeel_announcer_restores_total", Help: "Addresses put back after something else on the node had deleted them."}),
 		Losses:    prometheus.NewCounterVec(prometheus.CounterOpts{Name: "evenkeel_announcer_losses_total", Help: "Addresses lost because their lease ran out or their interface went, by reason."}, []string{"reason"}),
 	}
+	m.Superseded = prometheus.NewCounter(prometheus.CounterOpts{Name: "evenkeel_announcer_superseded_total", Help: "Addresses that this node gave up because another node of the cluster claimed them by a higher title."})
+	m.Assertions = prometheus.NewCounter(prometheus.CounterOpts{Name: "evenkeel_announcer_assertions_total", Help: "Announcements repeated because another node of the cluster still spoke for an address of this one."})
 	m.Takeovers = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "evenkeel_announcer_takeovers_total", Help: "VIPs that this node took over as their standby, by reason."}, []string{"reason"})
 	m.TakeoverSeconds = prometheus.NewHistogram(prometheus.HistogramOpts{
 		Name: "evenkeel_announcer_takeover_duration_seconds", Help: "From the first unanswered probe of a VIP to its address bound here.",
 		Buckets: []float64{0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 0.7, 0.9, 1.2, 1.5, 2, 3, 5},
 	})
-	registry.MustRegister(m.held, m.Conflicts, m.Defences, m.Restores, m.Losses, m.Takeovers, m.TakeoverSeconds)
+	registry.MustRegister(m.held, m.Conflicts, m.Defences, m.Restores, m.Losses, m.Superseded, m.Assertions, m.Takeovers, m.TakeoverSeconds)
 	return m
 }
 

@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"fmt"
+	"net"
 	"net/netip"
 	"slices"
 	"strings"
@@ -56,12 +57,15 @@ func Plan(leftovers []address.Leftover, saved state.State) []Adopted {
 
 // Adopt takes over addresses before Run, and goes on guarding what an earlier process guarded.
 func (a *Agent) Adopt(ctx context.Context, adopted []Adopted, saved state.State) {
+	now := a.opts.Clock.Now()
+	nics := map[string]bool{}
 	for _, one := range adopted {
+		nics[one.Interface] = true
 		p := a.place(one.Binding.Addr)
-		p.Adopt(place.NIC{Name: one.Interface, RequireOwn: one.Binding.RequireOwn}, one.Saved.Term)
+		p.Adopt(place.NIC{Name: one.Interface, RequireOwn: one.Binding.RequireOwn}, memoryOf(one.Saved, one.Binding.Addr), now)
 		p.since, p.owner = one.Saved.HeldSince, a.ownerOf(one.Saved)
 		if p.owner.UID != "" { // what that process was told still holds, until the API says otherwise
-			a.carryOut(ctx, one.Binding.Addr, p.SetWish(wishOf(p.owner), a.opts.Clock.Now()))
+			a.carryOut(ctx, one.Binding.Addr, p.SetWish(wishOf(p.owner), now))
 		}
 	}
 	for _, vip := range saved.VIPs {
@@ -71,10 +75,30 @@ func (a *Agent) Adopt(ctx context.Context, adopted []Adopted, saved state.State)
 			}
 			p := a.place(one.Addr)
 			p.owner = a.ownerOf(vip)
-			a.carryOut(ctx, one.Addr, p.SetWish(wishOf(p.owner), a.opts.Clock.Now()))
+			p.Remember(memoryOf(vip, one.Addr))
+			a.carryOut(ctx, one.Addr, p.SetWish(wishOf(p.owner), now))
 		}
 	}
+	for name := range nics {
+		// While no process ran here a claim may have been missed. The inbox is emptied only when the wire is open.
+		a.inbox.send(func() { a.askAll(ctx, name) })
+	}
 	a.setGuard(ctx)
+}
+
+// memoryOf is what the state file knows of one address of a VIP.
+func memoryOf(vip state.VIP, addr netip.Addr) place.Memory {
+	for _, one := range vip.Addresses {
+		if one.Addr != addr {
+			continue
+		}
+		memory := place.Memory{Title: place.Title(one.Title), PeerTitle: place.Title(one.PeerTitle), Had: one.Had}
+		if mac, err := net.ParseMAC(one.Peer); err == nil && len(mac) == 6 {
+			memory.Peer = place.MAC(mac)
+		}
+		return memory
+	}
+	return place.Memory{}
 }
 
 func (a *Agent) ownerOf(vip state.VIP) placeholder.Placeholder {
@@ -99,6 +123,11 @@ func (a *Agent) ownerOf(vip state.VIP) placeholder.Placeholder {
 
 // save writes what must survive a restart, when it has changed.
 func (a *Agent) save(ctx context.Context) {
+	for _, p := range a.places {
+		if memory := p.Memory(); memory != p.saved {
+			p.saved, a.dirty = memory, true
+		}
+	}
 	if !a.dirty {
 		return
 	}
@@ -128,7 +157,15 @@ func (a *Agent) snapshot() state.State {
 			}
 			vips[p.owner.UID] = vip
 		}
-		vip.Addresses = append(vip.Addresses, state.Address{Addr: addr, Interface: p.NIC().Name, RequireOwn: p.NIC().RequireOwn, Guarded: guarding})
+		memory := p.Memory()
+		one := state.Address{
+			Addr: addr, Interface: p.NIC().Name, RequireOwn: p.NIC().RequireOwn, Guarded: guarding,
+			Title: state.Title(memory.Title), PeerTitle: state.Title(memory.PeerTitle), Had: memory.Had,
+		}
+		if memory.Peer != (place.MAC{}) {
+			one.Peer = memory.Peer.String()
+		}
+		vip.Addresses = append(vip.Addresses, one)
 	}
 	var saved state.State
 	for _, vip := range vips {

@@ -2,11 +2,24 @@ package agent
 
 import (
 	"context"
+	"maps"
 	"net/netip"
 	"slices"
 
+	"k8s.io/klog/v2"
+
 	"evenkeel.io/evenkeel/announcer/liveness"
+	"evenkeel.io/evenkeel/announcer/place"
 )
+
+// follow tells the wire whose addresses the places want to hear of, when that has changed.
+func (a *Agent) follow() {
+	addrs := slices.SortedFunc(maps.Keys(a.places), netip.Addr.Compare)
+	if !slices.Equal(addrs, a.followed) {
+		a.followed = addrs
+		a.opts.Wire.Follow(addrs)
+	}
+}
 
 // setTargets tells the watch whom the places want to be watched, when that has changed. Who guards is in the state file too.
 func (a *Agent) setTargets() {
@@ -27,6 +40,11 @@ func (a *Agent) setTargets() {
 // Liveness tells what the watch found out about a node that it was told to watch.
 func (a *Agent) Liveness(ctx context.Context, event liveness.Event) {
 	a.inbox.send(func() {
+		if event.Kind == liveness.HeardAgain {
+			klog.FromContext(ctx).Info("The interface hears other machines again, asking who has the addresses now", "interface", event.NIC)
+			a.askAll(ctx, event.NIC)
+			return
+		}
 		p, ok := a.places[event.Addr]
 		if !ok {
 			return
@@ -38,9 +56,29 @@ func (a *Agent) Liveness(ctx context.Context, event liveness.Event) {
 		case liveness.Silent:
 			a.takeOver(ctx, p, event)
 		case liveness.Returned:
-			a.carryOut(ctx, event.Addr, p.Returned(event.MAC))
+			a.carryOut(ctx, event.Addr, p.Returned(event.MAC, a.opts.Clock.Now()))
 		}
 	})
+}
+
+// askAll asks the wire who else has the addresses of a NIC: those that are bound first, as somebody may have taken them over while
+// nothing was heard, then those that are guarded, which somebody else may have by now.
+func (a *Agent) askAll(ctx context.Context, nicName string) {
+	var bound, guarded []netip.Addr
+	for addr, p := range a.places {
+		switch {
+		case p.NIC().Name != nicName:
+		case p.Bound():
+			bound = append(bound, addr)
+		case p.State() == place.Guarding:
+			guarded = append(guarded, addr)
+		}
+	}
+	slices.SortFunc(bound, netip.Addr.Compare)
+	slices.SortFunc(guarded, netip.Addr.Compare)
+	if addrs := append(bound, guarded...); len(addrs) > 0 {
+		a.opts.Wire.Ask(ctx, nicName, addrs)
+	}
 }
 
 // takeOver takes all addresses of a VIP over when one of them is no longer answered for: they move together.
@@ -56,7 +94,7 @@ func (a *Agent) takeOver(ctx context.Context, silent *placeState, event liveness
 		if !ok {
 			continue
 		}
-		effects := p.Silent(event.MAC)
+		effects := p.Silent(event.MAC, a.opts.Clock.Now())
 		if len(effects) == 0 {
 			continue
 		}

@@ -10,7 +10,9 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"evenkeel.io/evenkeel/announcer/address"
+	arpwire "evenkeel.io/evenkeel/announcer/arp/wire"
 	"evenkeel.io/evenkeel/announcer/liveness"
+	"evenkeel.io/evenkeel/announcer/nic"
 	"evenkeel.io/evenkeel/announcer/place"
 	"evenkeel.io/evenkeel/announcer/state"
 	"evenkeel.io/evenkeel/api/placeholder"
@@ -32,36 +34,30 @@ func peerOn(node string, role placeholder.Role, mac place.MAC) placeholder.Peer 
 func TestWishOf(t *testing.T) {
 	us, second, third := peerOn("node-1", placeholder.Standby, mac1), peerOn("node-2", placeholder.Standby, mac2), peerOn("node-3", placeholder.Active, mac3)
 	before := peerOn("node-4", "", mac4)
-	set := func(macs ...place.MAC) map[place.MAC]bool {
-		all := map[place.MAC]bool{}
-		for _, mac := range macs {
-			all[mac] = true
-		}
-		return all
-	}
 	type want struct {
-		Active     place.MAC
-		Rank       int
-		Successors map[place.MAC]bool
-		Peers      map[place.MAC]bool
+		Active, Previous place.MAC
+		Place            uint8
+		Peers            map[place.MAC]uint8
 	}
+	type peers = map[place.MAC]uint8
 	tests := []struct {
 		name  string
 		role  placeholder.Role
 		peers []placeholder.Peer
 		want  want
 	}{
-		{"the first standby guards the active, and gives way to the second", placeholder.Standby, []placeholder.Peer{third, us, second, before}, want{mac3, 0, set(mac2), set(mac2, mac3, mac4)}},
-		{"the second standby waits for the first, and gives way to nobody", placeholder.Standby, []placeholder.Peer{third, second, us}, want{mac3, 1, set(), set(mac2, mac3)}},
-		{"a standby without peers has nobody to guard", placeholder.Standby, nil, want{Successors: set(), Peers: set()}},
-		{"an active gives way to every standby", placeholder.Active, []placeholder.Peer{peerOn("node-1", placeholder.Active, mac1), second, before}, want{Successors: set(mac2), Peers: set(mac2, mac4)}},
-		{"an active that its peers call a standby gives way to who is active", placeholder.Active, []placeholder.Peer{third, us}, want{Successors: set(mac3), Peers: set(mac3)}},
-		{"earlier owners are peers and no successors", placeholder.Active, []placeholder.Peer{before}, want{Successors: set(), Peers: set(mac4)}},
+		{"the first standby guards the active and is second in the succession", placeholder.Standby, []placeholder.Peer{third, us, second, before}, want{mac3, mac4, 2, peers{mac2: 3, mac3: 1, mac4: 0}}},
+		{"the second standby is third", placeholder.Standby, []placeholder.Peer{third, second, us}, want{mac3, place.MAC{}, 3, peers{mac2: 2, mac3: 1}}},
+		{"a standby that isn't in the list yet is behind all that are", placeholder.Standby, []placeholder.Peer{third, second}, want{mac3, place.MAC{}, 3, peers{mac2: 2, mac3: 1}}},
+		{"a standby without peers has nobody to guard", placeholder.Standby, nil, want{Place: 2, Peers: peers{}}},
+		{"an active is the first", placeholder.Active, []placeholder.Peer{peerOn("node-1", placeholder.Active, mac1), second, before}, want{place.MAC{}, mac4, 1, peers{mac2: 2, mac4: 0}}},
+		{"an active that its peers call a standby has been succeeded", placeholder.Active, []placeholder.Peer{third, us}, want{Place: 0, Peers: peers{mac3: 1}}},
+		{"earlier owners are peers", placeholder.Active, []placeholder.Peer{before}, want{place.MAC{}, mac4, 1, peers{mac4: 0}}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			wish := wishOf(placeholder.Placeholder{Node: "node-1", Role: tt.role, Peers: tt.peers})
-			if diff := cmp.Diff(tt.want, want{wish.Active, wish.Rank, wish.Successors, wish.Peers}); diff != "" {
+			if diff := cmp.Diff(tt.want, want{wish.Active, wish.Previous, wish.Place, wish.Peers}); diff != "" {
 				t.Errorf("wish (-want +got):\n%s", diff)
 			}
 		})
@@ -108,7 +104,10 @@ func TestAStandbyTakesOverAndChasesUntilItIsPromoted(t *testing.T) {
 		t.Errorf("targets (-want +got):\n%s", diff)
 	}
 	r.event(liveness.Returned)
-	r.expect("defend 192.0.2.10")
+	r.expect("assert 192.0.2.10")
+	if want := (place.Title{Term: 1, Place: 2}); r.titles[v4] != want {
+		t.Errorf("announced by title %s, want %s", r.titles[v4], want)
+	}
 
 	promoted := standbyPod("s")
 	promoted.Labels[placeholder.LabelRole] = "active"
@@ -122,6 +121,9 @@ func TestAStandbyTakesOverAndChasesUntilItIsPromoted(t *testing.T) {
 	}
 	if len(r.targets) != 0 {
 		t.Errorf("targets = %v, want none: the API has forgotten the silent node", r.targets)
+	}
+	if want := (place.Title{Term: 2, Place: 1}); r.titles[v4] != want {
+		t.Errorf("announced by title %s after the promotion, want %s", r.titles[v4], want)
 	}
 }
 
@@ -149,8 +151,98 @@ func TestWhatIsGuardedSurvivesARestartWithoutTheAPI(t *testing.T) {
 	third.PodChanged(third.ctx, standbyPod("s"))
 	third.Synced(third.ctx)
 	third.turn()
-	third.expect()
+	third.expect("ask 192.0.2.10")
+	if want := (state.Title{Term: 1, Place: 2}); third.saved.VIPs[0].Addresses[0].Title != want {
+		t.Errorf("saved title = %+v, want %+v", third.saved.VIPs[0].Addresses[0].Title, want)
+	}
 	if got := third.saved.VIPs; len(got) != 1 || got[0].Role != string(placeholder.Standby) {
 		t.Errorf("saved %+v, want what was taken over", state.State{VIPs: got})
 	}
+}
+
+func TestWhoHasTheAddressByNowSurvivesARestart(t *testing.T) {
+	first := newRig(t)
+	first.Synced(first.ctx)
+	first.PodChanged(first.ctx, standbyPod("s"))
+	first.turn()
+	first.Heard(first.ctx, v4, place.Said{From: mac4, Kind: arpwire.Claim, Title: place.Title{Term: 3, Place: 2}, Titled: true})
+	first.turn()
+	next := newRig(t)
+	next.Adopt(next.ctx, Plan(nil, first.saved), first.saved)
+	next.turn()
+	if len(next.targets) != 1 || next.targets[0].MAC != mac4 {
+		t.Errorf("targets after the restart = %v, want who has claimed the address", next.targets)
+	}
+}
+
+func TestAnActiveWhoseAddressWasClaimedByAHigherTitleGuardsItAfterARestartToo(t *testing.T) {
+	first := newRig(t)
+	first.announced()
+	first.Heard(first.ctx, v4, place.Said{From: mac4, Kind: arpwire.Claim, Title: place.Title{Term: 3, Place: 1}, Titled: true})
+	first.turn()
+	first.expect("silence 192.0.2.10", "cancel probe", "unbind 192.0.2.10")
+	if got := first.reports["a"]; got.Ready || got.Announced || got.Reason != placeholder.ReasonSuperseded {
+		t.Errorf("report = %+v, want Superseded", got)
+	}
+	next := newRig(t)
+	next.Adopt(next.ctx, Plan(nil, first.saved), first.saved)
+	next.PodChanged(next.ctx, pod("a", "192.0.2.10"))
+	next.Synced(next.ctx)
+	next.turn()
+	next.expect()
+	if len(next.targets) != 1 || next.targets[0].MAC != mac4 {
+		t.Errorf("targets after the restart = %v, want who has claimed the address", next.targets)
+	}
+}
+
+func TestAnInterfaceThatHearsAgainAsksForWhatIsBoundThenForWhatIsGuarded(t *testing.T) {
+	r := newRig(t)
+	r.announced()
+	s := pod("s", "192.0.2.9")
+	s.Labels[placeholder.LabelRole] = "standby"
+	r.PodChanged(r.ctx, s)
+	r.turn()
+	if diff := cmp.Diff([]netip.Addr{netip.MustParseAddr("192.0.2.9"), v4}, r.followedByWire, cmpAddr); diff != "" {
+		t.Errorf("followed on the wire (-want +got):\n%s", diff)
+	}
+	r.Liveness(r.ctx, liveness.Event{Kind: liveness.HeardAgain, NIC: "eth1"})
+	r.turn()
+	r.expect()
+	r.Liveness(r.ctx, liveness.Event{Kind: liveness.HeardAgain, NIC: "eth0"})
+	r.turn()
+	r.expect("ask 192.0.2.10", "ask 192.0.2.9")
+}
+
+func TestAPairIsTakenOverTogether(t *testing.T) {
+	r := newRig(t)
+	r.NICsChanged(r.ctx, []nic.NIC{{
+		Name: "eth0", Index: 7, MAC: mac1[:], Up: true, Carrier: true,
+		Addresses: []netip.Prefix{netip.MustParsePrefix("192.0.2.101/24"), netip.MustParsePrefix("2001:db8::101/64")},
+	}})
+	r.Synced(r.ctx)
+	pair := standbyPod("s")
+	pair.Annotations[placeholder.AnnotationAddresses] = "192.0.2.10,2001:db8::10"
+	r.PodChanged(r.ctx, pair)
+	r.turn()
+	r.guardInForce()
+	r.expect()
+	r.event(liveness.Silent)
+	r.expect("bind 192.0.2.10", "announce 192.0.2.10", "bind 2001:db8::10", "announce 2001:db8::10")
+	if got := r.reports["s"]; got.Reason != placeholder.ReasonTookOver {
+		t.Errorf("report = %+v, want TookOver", got)
+	}
+}
+
+// While a VIP is guarded its protection is in force, and another VIP's change doesn't keep it waiting.
+func TestATakeoverDoesNotWaitForTheProtectionOfOthers(t *testing.T) {
+	r := newRig(t)
+	r.Synced(r.ctx)
+	r.PodChanged(r.ctx, standbyPod("s"))
+	r.turn()
+	r.guardInForce()
+	r.PodChanged(r.ctx, pod("b", "192.0.2.11")) // its protection isn't in force yet
+	r.turn()
+	r.event(liveness.Heard)
+	r.event(liveness.Silent)
+	r.expect("probe 192.0.2.11", "bind 192.0.2.10", "announce 192.0.2.10")
 }

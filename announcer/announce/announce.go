@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"k8s.io/utils/clock"
+
+	"evenkeel.io/evenkeel/announcer/arp/wire"
 )
 
 // Link announces addresses of one family on one interface. Name must tell
@@ -20,8 +22,8 @@ import (
 type Link interface {
 	// Name returns the interface's name.
 	Name() string
-	// Announce claims addr, by AnnounceFrames frames.
-	Announce(addr netip.Addr) error
+	// Announce claims addr by a title, in AnnounceFrames frames.
+	Announce(addr netip.Addr, title wire.Title) error
 	// AnnounceFrames returns how many frames an Announce sends.
 	AnnounceFrames() int
 }
@@ -62,6 +64,13 @@ const (
 
 	// minGap is the least time between an announcement and a repeat.
 	minGap = time.Second
+	// againGap is the least time between an announcement and Again.
+	againGap = 100 * time.Millisecond
+	// A process that slept for pause longer than it meant to was held up, and
+	// waits for pauseHold before it sends: others may have taken over, and the
+	// wire is asked first.
+	pause     = 500 * time.Millisecond
+	pauseHold = 100 * time.Millisecond
 	// gatePause is the wait before asking Allowed again about an address.
 	gatePause = 200 * time.Millisecond
 	// errorPause is the wait after a failed send (interface down).
@@ -150,16 +159,42 @@ func New(o Options) (*Scheduler, error) {
 	return &Scheduler{o: o, wake: make(chan struct{}, 1), core: newCore(o.Plan)}, nil
 }
 
-// Start announces addr on link from now on. It does nothing if addr is already
-// announced on this very link; another link of the same name replaces the
+// Start announces addr on link by a title from now on. It changes the title
+// only if addr is already announced on this very link; another link of the same name replaces the
 // former one and starts anew. To start anew on the same link, Stop first.
-func (s *Scheduler) Start(addr netip.Addr, link Link) {
+func (s *Scheduler) Start(addr netip.Addr, link Link, title wire.Title) {
 	s.mu.Lock()
-	started := s.core.start(addr, link, s.o.Clock.Now())
+	started := s.core.start(addr, link, title, s.o.Clock.Now())
 	s.mu.Unlock()
 	if started {
 		s.poke()
 	}
+}
+
+// Retitle has the next announcements of addr carry another title.
+func (s *Scheduler) Retitle(addr netip.Addr, title wire.Title) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.core.retitle(addr, title)
+}
+
+// Again starts announcing addr anew, as on the first day: at once, but not
+// within 100 ms of its last announcement, and with all repeats.
+func (s *Scheduler) Again(addr netip.Addr) {
+	s.mu.Lock()
+	s.core.again(addr, s.o.Clock.Now())
+	s.mu.Unlock()
+	s.poke()
+}
+
+// Hold sends nothing for addr for a while. What was due meanwhile is due then.
+// It waits for a frame that is just being sent.
+func (s *Scheduler) Hold(addr netip.Addr, d time.Duration) {
+	s.mu.Lock()
+	s.core.hold(addr, s.o.Clock.Now().Add(d))
+	s.mu.Unlock()
+	s.sending.Lock()
+	defer s.sending.Unlock()
 }
 
 // Stop ends all announcements of addr. After it has returned no frame for addr
@@ -220,6 +255,7 @@ func (s *Scheduler) Run(ctx context.Context) error {
 // when ctx is done.
 func (s *Scheduler) sleep(ctx context.Context, d time.Duration) bool {
 	var due <-chan time.Time
+	start := s.o.Clock.Now()
 	if d >= 0 {
 		t := s.o.Clock.NewTimer(d)
 		defer t.Stop()
@@ -230,6 +266,11 @@ func (s *Scheduler) sleep(ctx context.Context, d time.Duration) bool {
 		return false
 	case <-s.wake:
 	case <-due:
+	}
+	if now := s.o.Clock.Now(); d >= 0 && now.Sub(start) > d+pause {
+		s.mu.Lock()
+		s.core.hold(netip.Addr{}, now.Add(pauseHold))
+		s.mu.Unlock()
 	}
 	return true
 }
@@ -262,7 +303,8 @@ func (s *Scheduler) try(e *entry) time.Duration {
 
 	s.sending.Lock()
 	s.mu.Lock()
-	current := s.core.entries[e.key] == e
+	current := s.core.entries[e.key] == e && !s.o.Clock.Now().Before(e.held)
+	title := e.title
 	if current && !allowed {
 		s.core.postpone(e, s.o.Clock.Now().Add(gatePause))
 	}
@@ -271,7 +313,7 @@ func (s *Scheduler) try(e *entry) time.Duration {
 		s.sending.Unlock()
 		return 0
 	}
-	err := e.link.Announce(e.addr)
+	err := e.link.Announce(e.addr, title)
 	s.sending.Unlock()
 
 	s.mu.Lock()

@@ -13,6 +13,9 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"go.uber.org/goleak"
+	clocktesting "k8s.io/utils/clock/testing"
+
+	"evenkeel.io/evenkeel/announcer/arp/wire"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -21,6 +24,7 @@ var (
 	vip4  = netip.MustParseAddr("192.0.2.10")
 	vip6  = netip.MustParseAddr("2001:db8::10")
 	other = netip.MustParseAddr("192.0.2.11")
+	title = wire.Title{Term: 1, Place: 1}
 )
 
 // event is an announcement at a time since the start of the test.
@@ -68,7 +72,7 @@ type fakeLink struct {
 func (f *fakeLink) Name() string        { return f.name }
 func (f *fakeLink) AnnounceFrames() int { return 2 }
 
-func (f *fakeLink) Announce(addr netip.Addr) error {
+func (f *fakeLink) Announce(addr netip.Addr, _ wire.Title) error {
 	if f.before != nil {
 		f.before()
 	}
@@ -105,7 +109,7 @@ func TestAnAddressIsAnnouncedAtOnceRepeatedAndRefreshed(t *testing.T) {
 		l := newLog()
 		s := running(t, Options{})
 		link := &fakeLink{name: "eth0", log: l}
-		s.Start(vip4, link)
+		s.Start(vip4, link, title)
 		synctest.Wait()
 		if got := l.times(vip4); len(got) != 1 || got[0] != 0 {
 			t.Fatalf("announced at %v, want at once", got)
@@ -135,12 +139,12 @@ func TestStartIsIdempotentUntilTheLinkIsAnother(t *testing.T) {
 		l := newLog()
 		s := running(t, Options{})
 		link := &fakeLink{name: "eth0", log: l}
-		s.Start(vip4, link)
+		s.Start(vip4, link, title)
 		time.Sleep(100 * time.Millisecond)
-		s.Start(vip4, link)
+		s.Start(vip4, link, title)
 		time.Sleep(100 * time.Millisecond)
-		s.Start(vip4, &fakeLink{name: "eth0", log: l})
-		s.Start(vip4, &fakeLink{name: "eth1", log: l})
+		s.Start(vip4, &fakeLink{name: "eth0", log: l}, title)
+		s.Start(vip4, &fakeLink{name: "eth1", log: l}, title)
 		time.Sleep(100 * time.Millisecond)
 		want := []event{
 			{0, "192.0.2.10", "eth0"},
@@ -158,9 +162,9 @@ func TestStopCancelsEverythingThatIsPending(t *testing.T) {
 		l := newLog()
 		s := running(t, Options{})
 		link := &fakeLink{name: "eth0", log: l}
-		s.Start(vip4, link)
-		s.Start(vip4, &fakeLink{name: "eth1", log: l})
-		s.Start(other, link)
+		s.Start(vip4, link, title)
+		s.Start(vip4, &fakeLink{name: "eth1", log: l}, title)
+		s.Start(other, link, title)
 		time.Sleep(2 * time.Second)
 		s.Stop(vip4)
 		s.StopOn(other, "eth1") // not there
@@ -190,7 +194,7 @@ func TestStopWaitsForTheFrameThatIsBeingSent(t *testing.T) {
 	s.Start(vip4, &fakeLink{name: "eth0", log: l, before: func() {
 		close(sending)
 		time.Sleep(50 * time.Millisecond)
-	}})
+	}}, title)
 	<-sending
 	s.Stop(vip4)
 	if got := l.times(vip4); len(got) != 1 {
@@ -210,7 +214,7 @@ func TestTheGateMayTakeALockThatIsHeldAroundStop(t *testing.T) {
 			return true
 		}})
 		owner.Lock()
-		s.Start(vip4, &fakeLink{name: "eth0", log: l})
+		s.Start(vip4, &fakeLink{name: "eth0", log: l}, title)
 		<-asked
 		s.Stop(vip4)
 		owner.Unlock()
@@ -228,7 +232,7 @@ func TestOverdueAnnouncementsWaitForTheOwnerAndAreNotMadeUpFor(t *testing.T) {
 		allowed := true
 		set := func(v bool) { mu.Lock(); allowed = v; mu.Unlock() }
 		s := running(t, Options{Allowed: func(netip.Addr) bool { mu.Lock(); defer mu.Unlock(); return allowed }})
-		s.Start(vip4, &fakeLink{name: "eth0", log: l})
+		s.Start(vip4, &fakeLink{name: "eth0", log: l}, title)
 		time.Sleep(500 * time.Millisecond)
 		set(false)
 		time.Sleep(3 * time.Second) // the repeats at 1.1 s and 2.2 s are due
@@ -250,7 +254,7 @@ func TestOverdueAnnouncementsWaitForTheOwnerAndAreNotMadeUpFor(t *testing.T) {
 func TestALateRepeatPushesTheNextOneAway(t *testing.T) {
 	c := newCore(DefaultPlan())
 	now := time.Unix(1000, 0)
-	c.start(vip4, &fakeLink{name: "eth0"}, now)
+	c.start(vip4, &fakeLink{name: "eth0"}, title, now)
 	e, _ := c.next(now)
 	c.sent(e, now)
 	late := now.Add(2 * time.Second) // the repeat of 1.1 s
@@ -267,7 +271,7 @@ func TestADownedInterfaceIsTriedAgain(t *testing.T) {
 		var mu sync.Mutex
 		var results []Result
 		s := running(t, Options{Observe: func(r Result) { mu.Lock(); defer mu.Unlock(); results = append(results, r) }})
-		s.Start(vip4, link)
+		s.Start(vip4, link, title)
 		time.Sleep(2500 * time.Millisecond)
 		l.mu.Lock()
 		link.err = nil
@@ -291,7 +295,7 @@ func TestADefenceIsMadeOncePerInterval(t *testing.T) {
 		if s.Now(vip4) {
 			t.Error("defends an address that is not announced")
 		}
-		s.Start(vip4, &fakeLink{name: "eth0", log: l})
+		s.Start(vip4, &fakeLink{name: "eth0", log: l}, title)
 		time.Sleep(20 * time.Second)
 		before := len(l.times(vip4))
 		var did []bool
@@ -317,7 +321,7 @@ func TestFiftyNewAddressesGoOutAtOnceAndRepeatsYield(t *testing.T) {
 		s := running(t, Options{})
 		link := &fakeLink{name: "eth0", log: l}
 		for i := range 50 {
-			s.Start(netip.AddrFrom4([4]byte{192, 0, 2, byte(i)}), link)
+			s.Start(netip.AddrFrom4([4]byte{192, 0, 2, byte(i)}), link, title)
 		}
 		synctest.Wait()
 		if got := l.all(); len(got) != 50 || got[49].At != 0 {
@@ -333,10 +337,10 @@ func TestFiftyNewAddressesGoOutAtOnceAndRepeatsYield(t *testing.T) {
 		s := running(t, Options{Limiter: limiter})
 		link := &fakeLink{name: "eth0", log: l}
 		for i := range 20 { // 40 frames, 4 s at this rate
-			s.Start(netip.AddrFrom4([4]byte{192, 0, 2, byte(i)}), link)
+			s.Start(netip.AddrFrom4([4]byte{192, 0, 2, byte(i)}), link, title)
 		}
 		time.Sleep(1500 * time.Millisecond) // the first repeats are due, some addresses are still to be announced
-		s.Start(netip.MustParseAddr("192.0.2.200"), link)
+		s.Start(netip.MustParseAddr("192.0.2.200"), link, title)
 		time.Sleep(1700 * time.Millisecond)
 		seen := map[string]bool{}
 		for i, e := range l.all() {
@@ -355,9 +359,9 @@ func TestOrderWithinAClassIsByAgeThenAddress(t *testing.T) {
 	c := newCore(DefaultPlan())
 	now := time.Unix(1000, 0)
 	link := &fakeLink{name: "eth0"}
-	c.start(other, link, now.Add(time.Millisecond))
-	c.start(vip6, link, now)
-	c.start(vip4, link, now)
+	c.start(other, link, title, now.Add(time.Millisecond))
+	c.start(vip6, link, title, now)
+	c.start(vip4, link, title, now)
 	var got []string
 	for range 3 {
 		e, _ := c.next(now.Add(time.Second))
@@ -383,5 +387,101 @@ func TestOptionsAreChecked(t *testing.T) {
 		if _, err := NewLimiter(bad[0], bad[1], nil); err == nil {
 			t.Errorf("rate %d, burst %d accepted", bad[0], bad[1])
 		}
+	}
+}
+
+func TestAnAnnouncementCarriesTheLatestTitle(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := running(t, Options{})
+		link := &titleLink{}
+		s.Start(vip4, link, title)
+		synctest.Wait()
+		s.Retitle(vip4, title.After())
+		time.Sleep(2 * time.Second)
+		s.Start(vip4, link, title.After().After())
+		time.Sleep(time.Second)
+		want := []wire.Title{title, title.After(), title.After().After()}
+		if diff := cmp.Diff(want, link.titles); diff != "" {
+			t.Errorf("titles (-want +got):\n%s", diff)
+		}
+	})
+}
+
+type titleLink struct{ titles []wire.Title }
+
+func (l *titleLink) Name() string        { return "eth0" }
+func (l *titleLink) AnnounceFrames() int { return 1 }
+func (l *titleLink) Announce(_ netip.Addr, title wire.Title) error {
+	l.titles = append(l.titles, title)
+	return nil
+}
+
+func TestAgainStartsAnewButNotWithinATenthOfASecond(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLog()
+		s := running(t, Options{})
+		s.Start(vip4, &fakeLink{name: "eth0", log: l}, title)
+		time.Sleep(20 * time.Second)
+		for range 4 { // a node that has come back answers every 30 ms
+			s.Again(vip4)
+			time.Sleep(30 * time.Millisecond)
+		}
+		time.Sleep(10 * time.Second)
+		want := []time.Duration{20000, 20100, 21200, 22300, 25100}
+		for i := range want {
+			want[i] *= time.Millisecond
+		}
+		if diff := cmp.Diff(want, l.times(vip4)[4:]); diff != "" {
+			t.Errorf("announcements after 20 s (-want +got):\n%s", diff)
+		}
+	})
+}
+
+func TestWhatIsHeldIsNotSentUntilLater(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLog()
+		s := running(t, Options{})
+		link := &fakeLink{name: "eth0", log: l}
+		s.Start(vip4, link, title)
+		s.Start(other, link, title)
+		time.Sleep(time.Second)
+		s.Hold(vip4, 200*time.Millisecond) // the repeat at 1.1 s waits
+		s.Again(vip4)
+		time.Sleep(150 * time.Millisecond)
+		if got := l.times(vip4); len(got) != 1 {
+			t.Errorf("announced at %v, want nothing while it is held", got)
+		}
+		if got := l.times(other); len(got) != 2 {
+			t.Errorf("another address was announced at %v, want it to go on", got)
+		}
+		time.Sleep(50 * time.Millisecond)
+		synctest.Wait()
+		if got := l.times(vip4); len(got) != 2 || got[1] != 1200*time.Millisecond {
+			t.Errorf("announced at %v, want once more when the hold is over", got)
+		}
+	})
+}
+
+// A process that slept through what was due mustn't send it before the wire was asked who has the addresses now.
+func TestAfterAPauseOfTheProcessNothingIsSentForAMoment(t *testing.T) {
+	clk := clocktesting.NewFakeClock(time.Unix(1000, 0))
+	s, err := New(Options{Clock: clk})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := newLog()
+	s.Start(vip4, &fakeLink{name: "eth0", log: l}, title)
+	for s.step() == 0 {
+	}
+	<-s.wake // of Start
+	slept := make(chan bool)
+	go func() { slept <- s.sleep(t.Context(), s.step()) }()
+	for !clk.HasWaiters() {
+		time.Sleep(time.Millisecond)
+	}
+	clk.Step(3 * time.Second)
+	<-slept
+	if wait := s.step(); wait != pauseHold || len(l.all()) != 1 {
+		t.Errorf("after the pause: %d announcements, next in %v, want one, and %v", len(l.all()), wait, pauseHold)
 	}
 }

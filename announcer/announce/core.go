@@ -5,6 +5,8 @@ import (
 	"hash/fnv"
 	"net/netip"
 	"time"
+
+	"evenkeel.io/evenkeel/announcer/arp/wire"
 )
 
 // class orders what is due at the same time; the lower goes first and keeps
@@ -26,7 +28,8 @@ type key struct {
 // entry is the state of one address on one interface.
 type entry struct {
 	key
-	link Link
+	link  Link
+	title wire.Title
 	// due is when the next announcement is to be sent, and class why.
 	due   time.Time
 	class class
@@ -38,6 +41,8 @@ type entry struct {
 	refreshes uint64
 	// defended is the time of the last Now.
 	defended time.Time
+	// held is until when nothing is sent.
+	held time.Time
 }
 
 // core is the schedule: a function of calls and of times, without locks.
@@ -49,13 +54,50 @@ type core struct {
 func newCore(p Plan) *core { return &core{plan: p, entries: map[key]*entry{}} }
 
 // start adds an entry that is due at once; it returns false if it is there.
-func (c *core) start(addr netip.Addr, link Link, now time.Time) bool {
+func (c *core) start(addr netip.Addr, link Link, title wire.Title, now time.Time) bool {
 	k := key{addr, link.Name()}
 	if e, ok := c.entries[k]; ok && e.link == link {
+		e.title = title
 		return false
 	}
-	c.entries[k] = &entry{key: k, link: link, due: now}
+	c.entries[k] = &entry{key: k, link: link, title: title, due: now}
 	return true
+}
+
+func (c *core) retitle(addr netip.Addr, title wire.Title) {
+	for k, e := range c.entries {
+		if k.addr == addr {
+			e.title = title
+		}
+	}
+}
+
+// again starts the plan of addr anew, at least againGap after its last frame.
+func (c *core) again(addr netip.Addr, now time.Time) {
+	for k, e := range c.entries {
+		if k.addr != addr || e.first.IsZero() {
+			continue
+		}
+		e.first, e.class = time.Time{}, first
+		e.due = latest(now, latest(e.last.Add(againGap), e.held))
+	}
+}
+
+// hold puts off what is due for an address, for the zero one: for all.
+func (c *core) hold(addr netip.Addr, until time.Time) {
+	for k, e := range c.entries {
+		if k.addr == addr || !addr.IsValid() {
+			e.held = latest(e.held, until)
+			e.due = latest(e.due, e.held)
+		}
+	}
+}
+
+func latest(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
 }
 
 func (c *core) stop(addr netip.Addr) {
@@ -82,7 +124,7 @@ func (c *core) now(addr netip.Addr, now time.Time) bool {
 			// Its first announcement is still due and does as well.
 			continue
 		}
-		e.due, e.class = now, first
+		e.due, e.class = latest(now, e.held), first
 	}
 	return due
 }

@@ -8,6 +8,8 @@ import (
 
 	clocktesting "k8s.io/utils/clock/testing"
 	"pgregory.net/rapid"
+
+	"evenkeel.io/evenkeel/announcer/arp/wire"
 )
 
 // modelLink checks every frame against the model it belongs to.
@@ -16,9 +18,9 @@ type modelLink struct {
 	m    *model
 }
 
-func (l *modelLink) Name() string                   { return l.name }
-func (l *modelLink) AnnounceFrames() int            { return 2 }
-func (l *modelLink) Announce(addr netip.Addr) error { return l.m.announced(addr, l.name) }
+func (l *modelLink) Name() string                                 { return l.name }
+func (l *modelLink) AnnounceFrames() int                          { return 2 }
+func (l *modelLink) Announce(addr netip.Addr, _ wire.Title) error { return l.m.announced(addr, l.name) }
 
 // model is what the owner of a Scheduler knows.
 type model struct {
@@ -33,6 +35,7 @@ type model struct {
 	// excused are addresses whose next frame may follow the last one closely:
 	// started anew or defended.
 	excused map[key]bool
+	held    map[key]time.Time
 }
 
 func (m *model) announced(addr netip.Addr, link string) error {
@@ -42,6 +45,8 @@ func (m *model) announced(addr netip.Addr, link string) error {
 		m.t.Fatalf("a frame for %s on %s, which is not announced there", addr, link)
 	case !m.allowed[addr]:
 		m.t.Fatalf("a frame for %s without leave", addr)
+	case m.clk.Now().Before(m.held[k]):
+		m.t.Fatalf("a frame for %s while it is held", addr)
 	case m.down[link]:
 		m.sends = append(m.sends, m.clk.Now()) // counts against the limit
 		return errors.New("network is down")
@@ -65,7 +70,7 @@ func TestWhateverTheOwnerDoes(t *testing.T) {
 		rate, burst := rapid.IntRange(5, 50).Draw(t, "rate"), rapid.IntRange(2, 50).Draw(t, "burst")
 		clk := clocktesting.NewFakeClock(time.Unix(1000, 0))
 		m := &model{t: t, clk: clk, started: map[key]bool{}, allowed: map[netip.Addr]bool{}, down: map[string]bool{},
-			announces: map[key]int{}, last: map[key]time.Time{}, excused: map[key]bool{}}
+			announces: map[key]int{}, last: map[key]time.Time{}, excused: map[key]bool{}, held: map[key]time.Time{}}
 		limiter, err := NewLimiter(rate, burst, clk)
 		if err != nil {
 			t.Fatal(err)
@@ -106,24 +111,42 @@ func TestWhateverTheOwnerDoes(t *testing.T) {
 				if k := (key{a, l.name}); !m.started[k] {
 					m.started[k], m.excused[k] = true, true
 				}
-				s.Start(a, l)
+				s.Start(a, l, title)
 			},
 			"stop": func(*rapid.T) {
 				a := addr()
 				s.Stop(a)
 				for _, l := range links {
 					delete(m.started, key{a, l.name})
+					delete(m.held, key{a, l.name})
 				}
 			},
 			"stop on one link": func(*rapid.T) {
 				a, l := addr(), link()
 				s.StopOn(a, l.name)
 				delete(m.started, key{a, l.name})
+				delete(m.held, key{a, l.name})
 			},
 			"defend": func(*rapid.T) {
 				if a := addr(); s.Now(a) {
 					for _, l := range links {
 						m.excused[key{a, l.name}] = true
+					}
+				}
+			},
+			"again": func(*rapid.T) {
+				a := addr()
+				s.Again(a)
+				for _, l := range links {
+					m.excused[key{a, l.name}] = true
+				}
+			},
+			"hold": func(*rapid.T) {
+				a, d := addr(), 50*time.Millisecond
+				s.Hold(a, d)
+				for _, l := range links {
+					if k := (key{a, l.name}); m.started[k] {
+						m.held[k] = clk.Now().Add(d)
 					}
 				}
 			},

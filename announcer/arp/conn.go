@@ -84,11 +84,11 @@ func (c *Conn) Request(from, addr netip.Addr, to wire.MAC) error {
 	return c.send("asking for", addr, func(src wire.MAC) Frame { return NewRequest(src, from, addr, to) })
 }
 
-// Announce claims addr for this interface in both forms, AnnounceFrames frames.
-func (c *Conn) Announce(addr netip.Addr) error {
+// Announce claims addr for this interface by a title in both forms, AnnounceFrames frames.
+func (c *Conn) Announce(addr netip.Addr, title wire.Title) error {
 	return errors.Join(
-		c.send("announcing", addr, func(src wire.MAC) Frame { return NewAnnouncement(Request, src, addr) }),
-		c.send("announcing", addr, func(src wire.MAC) Frame { return NewAnnouncement(Reply, src, addr) }),
+		c.send("announcing", addr, func(src wire.MAC) Frame { return NewAnnouncement(Request, src, addr, title) }),
+		c.send("announcing", addr, func(src wire.MAC) Frame { return NewAnnouncement(Reply, src, addr, title) }),
 	)
 }
 

@@ -131,7 +131,7 @@ func TestOwnFramesAreNotHeardButThoseOfOthersAre(t *testing.T) {
 	})
 	defer func() { _ = peer.Close() }()
 
-	if err := c.Announce(vip); err != nil {
+	if err := c.Announce(vip, title); err != nil {
 		t.Fatal(err)
 	}
 	if err := c.Probe(vip); err != nil {
@@ -139,10 +139,10 @@ func TestOwnFramesAreNotHeardButThoseOfOthersAre(t *testing.T) {
 	}
 	// Odd frames and those of a VLAN that has no interface here come before
 	// what must be heard.
-	good := NewAnnouncement(Request, there, netip.MustParseAddr("192.0.2.99")).AppendTo(nil)
+	good := NewAnnouncement(Request, there, netip.MustParseAddr("192.0.2.99"), title).AppendTo(nil)
 	odd := append([]byte(nil), good...)
 	odd[wire.HeaderLen+7] = 9
-	for _, frame := range [][]byte{odd, odd[:wire.HeaderLen+3], tagged(NewAnnouncement(Request, there, vip).AppendTo(nil))} {
+	for _, frame := range [][]byte{odd, odd[:wire.HeaderLen+3], tagged(NewAnnouncement(Request, there, vip, title).AppendTo(nil))} {
 		if err := peer.c.Send(frame); err != nil {
 			t.Fatal(err)
 		}
@@ -150,7 +150,7 @@ func TestOwnFramesAreNotHeardButThoseOfOthersAre(t *testing.T) {
 	if err := peer.Probe(node); err != nil {
 		t.Fatal(err)
 	}
-	if err := peer.Announce(node); err != nil {
+	if err := peer.Announce(node, title); err != nil {
 		t.Fatal(err)
 	}
 	nstest.Eventually(t, "the peer's frames", func() bool { return len(e.of(node)) == 3 })
@@ -217,10 +217,10 @@ func TestAnAnnouncementUpdatesTheNeighbourEntryButMakesNone(t *testing.T) {
 		}
 		// The entry was confirmed just now: within LOCKTIME only what Linux
 		// takes for gratuitous changes it.
-		if err := c.c.Send(NewAnnouncement(form, own, absent).AppendTo(nil)); err != nil {
+		if err := c.c.Send(NewAnnouncement(form, own, absent, title).AppendTo(nil)); err != nil {
 			t.Fatal(err)
 		}
-		if err := c.c.Send(NewAnnouncement(form, own, vip).AppendTo(nil)); err != nil {
+		if err := c.c.Send(NewAnnouncement(form, own, vip, title).AppendTo(nil)); err != nil {
 			t.Fatal(err)
 		}
 		nstest.Eventually(t, "the entry to follow the "+form.String(), func() bool {
@@ -270,7 +270,7 @@ func TestTheConnOutlivesADownedInterfaceButNotADeletedOne(t *testing.T) {
 	if _, err := c.MAC(); !errors.Is(err, wire.ErrGone) {
 		t.Errorf("MAC: %v", err)
 	}
-	if err := c.Announce(vip); !errors.Is(err, wire.ErrGone) {
+	if err := c.Announce(vip, title); !errors.Is(err, wire.ErrGone) {
 		t.Errorf("Announce: %v", err)
 	}
 }
@@ -322,7 +322,7 @@ func TestOnlyEthernetAndOnlyIPv4(t *testing.T) {
 	p := nstest.NewPair(t, "arp0")
 	c, _, _ := listen(t, p)
 	for _, s := range []string{"2001:db8::1", "0.0.0.0", "224.0.0.1", "::ffff:192.0.2.1"} {
-		if err := c.Announce(netip.MustParseAddr(s)); err == nil {
+		if err := c.Announce(netip.MustParseAddr(s), title); err == nil {
 			t.Errorf("announced %s", s)
 		}
 	}

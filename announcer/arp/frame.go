@@ -54,6 +54,9 @@ type Frame struct {
 	SenderIP     netip.Addr
 	TargetMAC    wire.MAC
 	TargetIP     netip.Addr
+	// Title is in the padding of an announcement by an announcer; Titled says whether there is one.
+	Title  wire.Title
+	Titled bool
 	// At is when the frame was received; zero for frames to send.
 	At time.Time
 }
@@ -97,6 +100,9 @@ func Parse(b []byte) (Frame, error) {
 	if f.SenderIP.IsMulticast() || f.SenderIP == netip.AddrFrom4([4]byte{255, 255, 255, 255}) {
 		return Frame{}, fmt.Errorf("%w: sender address %s", errMalformed, f.SenderIP)
 	}
+	if f.IsGratuitous() {
+		f.Title, f.Titled = wire.ParseTitle(p[payloadLen:])
+	}
 	return f, nil
 }
 
@@ -115,6 +121,9 @@ func (f Frame) AppendTo(b []byte) []byte {
 	b = append(b, f.SenderIP.AsSlice()...)
 	b = append(b, f.TargetMAC[:]...)
 	b = append(b, f.TargetIP.AsSlice()...)
+	if f.Titled {
+		b = f.Title.AppendTo(b)
+	}
 	for len(b)-start < minFrameLen {
 		b = append(b, 0)
 	}
@@ -142,7 +151,7 @@ func (f Frame) MovesLinux() bool {
 
 // Heard returns what f says about an address; false if nothing.
 func (f Frame) Heard() (wire.Heard, bool) {
-	h := wire.Heard{Addr: f.SenderIP, MAC: f.SenderMAC, Source: f.Source, At: f.At}
+	h := wire.Heard{Addr: f.SenderIP, MAC: f.SenderMAC, Source: f.Source, Title: f.Title, Titled: f.Titled, Direct: f.Dest.IsStation(), At: f.At}
 	switch {
 	case f.IsProbe():
 		h.Addr, h.Kind = f.TargetIP, wire.Probe
@@ -181,13 +190,13 @@ func NewRequest(src wire.MAC, from, addr netip.Addr, to wire.MAC) Frame {
 	}
 }
 
-// NewAnnouncement returns the broadcast that claims addr in the given form:
+// NewAnnouncement returns the broadcast that claims addr by a title in the given form:
 // some receivers take only requests, some only replies. The target hardware
 // address is the sender's in both, because Linux wants it so in replies (see
 // MovesLinux) and RFC 5227 leaves it open in requests.
-func NewAnnouncement(op Op, src wire.MAC, addr netip.Addr) Frame {
+func NewAnnouncement(op Op, src wire.MAC, addr netip.Addr, title wire.Title) Frame {
 	return Frame{
-		Dest: wire.Broadcast, Source: src, Op: op,
+		Dest: wire.Broadcast, Source: src, Op: op, Title: title, Titled: true,
 		SenderMAC: src, SenderIP: addr, TargetMAC: src, TargetIP: addr,
 	}
 }

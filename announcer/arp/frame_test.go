@@ -20,6 +20,7 @@ var (
 	there   = wire.MAC{2, 0, 0, 0, 0, 2}
 	vip     = netip.MustParseAddr("192.0.2.10")
 	node    = netip.MustParseAddr("192.0.2.1")
+	title   = wire.Title{Term: 3, Place: 2}
 )
 
 func unhex(t testing.TB, s string) []byte {
@@ -56,14 +57,14 @@ func TestFramesAndBytes(t *testing.T) {
 		},
 		{
 			name:       "an announcement as a request",
-			frame:      NewAnnouncement(Request, here, vip),
-			bytes:      "ffffffffffff 020000000001 0806 0001 0800 06 04 0001 020000000001 c000020a 020000000001 c000020a",
+			frame:      NewAnnouncement(Request, here, vip, title),
+			bytes:      "ffffffffffff 020000000001 0806 0001 0800 06 04 0001 020000000001 c000020a 020000000001 c000020a e74b4c77 01 02 0000000000000003",
 			gratuitous: true, linux: true, heard: wire.Claim, of: vip,
 		},
 		{
 			name:       "an announcement as a reply has itself for a target",
-			frame:      NewAnnouncement(Reply, here, vip),
-			bytes:      "ffffffffffff 020000000001 0806 0001 0800 06 04 0002 020000000001 c000020a 020000000001 c000020a",
+			frame:      NewAnnouncement(Reply, here, vip, title),
+			bytes:      "ffffffffffff 020000000001 0806 0001 0800 06 04 0002 020000000001 c000020a 020000000001 c000020a e74b4c77 01 02 0000000000000003",
 			gratuitous: true, linux: true, heard: wire.Claim, of: vip,
 		},
 		{
@@ -95,11 +96,12 @@ func TestFramesAndBytes(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			b := tt.frame.AppendTo([]byte("before"))[len("before"):]
-			want := append(unhex(t, tt.bytes), make([]byte, minFrameLen-frameLen)...)
+			bare := unhex(t, tt.bytes)
+			want := append(bare, make([]byte, minFrameLen-len(bare))...)
 			if diff := cmp.Diff(want, b); diff != "" {
 				t.Errorf("bytes (-want +got):\n%s", diff)
 			}
-			for _, in := range [][]byte{b, b[:frameLen], append(b, "trailer"...)} {
+			for _, in := range [][]byte{b, b[:len(bare)], append(b, "trailer"...)} {
 				got, err := Parse(in)
 				if err != nil {
 					t.Fatal(err)
@@ -121,6 +123,9 @@ func TestFramesAndBytes(t *testing.T) {
 			if ok != (tt.heard != 0) || h.Kind != tt.heard || h.Addr != tt.of {
 				t.Errorf("Heard() = %+v, %t, want %s of %s", h, ok, tt.heard, tt.of)
 			}
+			if h.Titled != tt.frame.Titled || h.Title != tt.frame.Title {
+				t.Errorf("Heard() has title %s, %t", h.Title, h.Titled)
+			}
 			if ok && (h.MAC != tt.frame.SenderMAC || h.Source != tt.frame.Source) {
 				t.Errorf("Heard() is of %s from %s", h.MAC, h.Source)
 			}
@@ -130,7 +135,7 @@ func TestFramesAndBytes(t *testing.T) {
 
 func TestAnotherImplementationReadsOurFrames(t *testing.T) {
 	for _, f := range []Frame{
-		NewProbe(here, vip), NewAnnouncement(Request, here, vip), NewAnnouncement(Reply, here, vip), NewRequest(here, node, vip, there),
+		NewProbe(here, vip), NewAnnouncement(Request, here, vip, title), NewAnnouncement(Reply, here, vip, title), NewRequest(here, node, vip, there),
 	} {
 		var e ethernet.Frame
 		if err := e.UnmarshalBinary(f.AppendTo(nil)); err != nil {
@@ -144,6 +149,7 @@ func TestAnotherImplementationReadsOurFrames(t *testing.T) {
 		tha, _ := wire.MACFrom(p.TargetHardwareAddr)
 		src, _ := wire.MACFrom(e.Source)
 		dst, _ := wire.MACFrom(e.Destination)
+		f.Title, f.Titled = wire.Title{}, false // padding to others
 		got := Frame{Source: src, Dest: dst, Op: Op(p.Operation), SenderMAC: sha, SenderIP: p.SenderIP, TargetMAC: tha, TargetIP: p.TargetIP}
 		if diff := cmp.Diff(f, got, cmpAddr); diff != "" {
 			t.Errorf("(-want +got):\n%s", diff)
@@ -178,7 +184,7 @@ func TestOddFramesAreRefused(t *testing.T) {
 
 func FuzzParse(f *testing.F) {
 	f.Add(NewProbe(here, vip).AppendTo(nil))
-	f.Add(NewAnnouncement(Reply, here, vip).AppendTo(nil))
+	f.Add(NewAnnouncement(Reply, here, vip, title).AppendTo(nil))
 	f.Add([]byte("short"))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		frame, err := Parse(b)

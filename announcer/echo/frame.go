@@ -31,14 +31,18 @@ const (
 	hops = 1
 )
 
-// ErrNotReply says that a frame isn't an echo reply.
-var ErrNotReply = errors.New("not an echo reply")
+// ErrNotEcho says that a frame isn't an echo request or reply.
+var ErrNotEcho = errors.New("not an echo")
 
-// Reply is one answer.
-type Reply struct {
-	// Addr answered; MAC is the Ethernet source of its frame.
+// Message is one answer, or one question of another machine that asks as we do.
+type Message struct {
+	// Addr is the sender: what answered, or an own address of who asks. MAC is the Ethernet source of its frame.
 	Addr netip.Addr
 	MAC  wire.MAC
+	// Question tells a request from a reply.
+	Question bool
+	// Hops is the TTL or hop limit.
+	Hops uint8
 	// ID and Seq are those of the question.
 	ID, Seq uint16
 	// At is when the kernel received the frame, with a monotonic reading.
@@ -79,54 +83,73 @@ func question(src, dst wire.MAC, from, to netip.Addr, id, seq uint16) ([]byte, e
 	return append(append(frame, header...), message...), nil
 }
 
-// parse reads an Ethernet frame with an echo reply. Fragments, extension headers and anything else are errors.
-func parse(frame []byte) (Reply, error) {
+// parse reads an Ethernet frame with an echo request or reply. Fragments, extension headers and anything else are errors.
+func parse(frame []byte) (Message, error) {
 	if len(frame) < wire.HeaderLen {
-		return Reply{}, ErrNotReply
+		return Message{}, ErrNotEcho
 	}
-	reply := Reply{MAC: wire.MAC(frame[6:12])}
-	var message []byte
+	m := Message{MAC: wire.MAC(frame[6:12])}
+	if !m.MAC.IsStation() {
+		return Message{}, fmt.Errorf("%w: from %s", ErrNotEcho, m.MAC)
+	}
 	packet := frame[wire.HeaderLen:]
 	switch binary.BigEndian.Uint16(frame[12:]) {
 	case etherTypeIPv4:
-		if len(packet) < ipv4HeaderLen || packet[0]>>4 != 4 {
-			return Reply{}, ErrNotReply
-		}
-		headerLen, total := int(packet[0]&0xf)*4, int(binary.BigEndian.Uint16(packet[2:]))
-		fragment := binary.BigEndian.Uint16(packet[6:]) & 0x3fff // more fragments, and the offset
-		if headerLen < ipv4HeaderLen || total < headerLen+icmpHeaderLen || len(packet) < total || fragment != 0 || packet[9] != protocolICMP {
-			return Reply{}, ErrNotReply
-		}
-		reply.Addr = netip.AddrFrom4([4]byte(packet[12:16]))
-		message = packet[headerLen:total]
-		if message[0] != byte(ipv4.ICMPTypeEchoReply) || checksum(packet[:headerLen]) != 0 || checksum(message) != 0 {
-			return Reply{}, ErrNotReply
-		}
+		return m.parse4(packet)
 	case wire.EtherTypeIPv6:
-		if len(packet) < ipv6HeaderLen+icmpHeaderLen || packet[0]>>4 != 6 || packet[6] != protocolICMPv6 {
-			return Reply{}, ErrNotReply
-		}
-		length := int(binary.BigEndian.Uint16(packet[4:]))
-		if length < icmpHeaderLen || len(packet) < ipv6HeaderLen+length {
-			return Reply{}, ErrNotReply
-		}
-		reply.Addr = netip.AddrFrom16([16]byte(packet[8:24]))
-		message = packet[ipv6HeaderLen : ipv6HeaderLen+length]
-		// The pseudo header of RFC 8200 section 8.1: addresses, length, three zeros, next header.
-		pseudo := append([]byte{}, packet[8:40]...)
-		pseudo = binary.BigEndian.AppendUint32(pseudo, uint32(length))
-		pseudo = append(pseudo, 0, 0, 0, protocolICMPv6)
-		if message[0] != byte(ipv6.ICMPTypeEchoReply) || checksum(append(pseudo, message...)) != 0 {
-			return Reply{}, ErrNotReply
-		}
-	default:
-		return Reply{}, ErrNotReply
+		return m.parse6(packet)
+	}
+	return Message{}, ErrNotEcho
+}
+
+func (m Message) parse4(packet []byte) (Message, error) {
+	if len(packet) < ipv4HeaderLen || packet[0]>>4 != 4 {
+		return Message{}, ErrNotEcho
+	}
+	headerLen, total := int(packet[0]&0xf)*4, int(binary.BigEndian.Uint16(packet[2:]))
+	fragment := binary.BigEndian.Uint16(packet[6:]) & 0x3fff // more fragments, and the offset
+	if headerLen < ipv4HeaderLen || total < headerLen+icmpHeaderLen || len(packet) < total || fragment != 0 || packet[9] != protocolICMP {
+		return Message{}, ErrNotEcho
+	}
+	if checksum(packet[:headerLen]) != 0 || checksum(packet[headerLen:total]) != 0 {
+		return Message{}, fmt.Errorf("%w: checksum", ErrNotEcho)
+	}
+	m.Addr, m.Hops = netip.AddrFrom4([4]byte(packet[12:16])), packet[8]
+	return m.parseMessage(packet[headerLen:total], byte(ipv4.ICMPTypeEcho), byte(ipv4.ICMPTypeEchoReply))
+}
+
+func (m Message) parse6(packet []byte) (Message, error) {
+	if len(packet) < ipv6HeaderLen+icmpHeaderLen || packet[0]>>4 != 6 || packet[6] != protocolICMPv6 {
+		return Message{}, ErrNotEcho
+	}
+	length := int(binary.BigEndian.Uint16(packet[4:]))
+	if length < icmpHeaderLen || len(packet) < ipv6HeaderLen+length {
+		return Message{}, ErrNotEcho
+	}
+	message := packet[ipv6HeaderLen : ipv6HeaderLen+length]
+	// The pseudo header of RFC 8200 section 8.1: addresses, length, three zeros, next header.
+	pseudo := append([]byte{}, packet[8:40]...)
+	pseudo = binary.BigEndian.AppendUint32(pseudo, uint32(length))
+	pseudo = append(pseudo, 0, 0, 0, protocolICMPv6)
+	if checksum(append(pseudo, message...)) != 0 {
+		return Message{}, fmt.Errorf("%w: checksum", ErrNotEcho)
+	}
+	m.Addr, m.Hops = netip.AddrFrom16([16]byte(packet[8:24])), packet[7]
+	return m.parseMessage(message, byte(ipv6.ICMPTypeEchoRequest), byte(ipv6.ICMPTypeEchoReply))
+}
+
+func (m Message) parseMessage(message []byte, request, reply byte) (Message, error) {
+	switch {
+	case message[0] == request:
+		m.Question = true
+	case message[0] != reply:
+		return Message{}, fmt.Errorf("%w: type %d", ErrNotEcho, message[0])
 	}
 	if message[1] != 0 {
-		return Reply{}, fmt.Errorf("%w: code %d", ErrNotReply, message[1])
+		return Message{}, fmt.Errorf("%w: code %d", ErrNotEcho, message[1])
 	}
-	reply.ID, reply.Seq = binary.BigEndian.Uint16(message[4:]), binary.BigEndian.Uint16(message[6:])
-	return reply, nil
+	m.ID, m.Seq = binary.BigEndian.Uint16(message[4:]), binary.BigEndian.Uint16(message[6:])
+	return m, nil
 }
 
 // checksum is that of RFC 1071; over something that holds its correct checksum it is 0.

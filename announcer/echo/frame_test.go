@@ -38,22 +38,35 @@ func answer(t *testing.T, from, to netip.Addr, id, seq uint16) []byte {
 	return frame
 }
 
+func asked(t *testing.T, from, to netip.Addr) []byte {
+	t.Helper()
+	frame, err := question(there, here, from, to, 7, 9)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return frame
+}
+
 func TestParse(t *testing.T) {
 	change := func(frame []byte, at int, to byte) []byte { frame[at] = to; return frame }
 	tests := []struct {
 		name  string
 		frame []byte
 		want  netip.Addr // invalid: refused
+		asks  bool
 	}{
-		{"an IPv4 answer", answer(t, own4, vip4, 7, 9), vip4},
-		{"an IPv6 answer", answer(t, own6, vip6, 7, 9), vip6},
-		{"padding of a short frame is passed over", append(answer(t, own4, vip4, 7, 9), make([]byte, 18)...), vip4},
-		{"a question is no answer", func() []byte { f, _ := question(there, here, vip4, own4, 7, 9); return f }(), netip.Addr{}},
-		{"a wrong checksum is refused", change(answer(t, own4, vip4, 7, 9), wire.HeaderLen+ipv4HeaderLen+7, 10), netip.Addr{}},
-		{"a wrong IPv6 checksum is refused", change(answer(t, own6, vip6, 7, 9), wire.HeaderLen+ipv6HeaderLen+7, 10), netip.Addr{}},
-		{"a fragment is refused", change(answer(t, own4, vip4, 7, 9), wire.HeaderLen+6, 0x20), netip.Addr{}},
-		{"a frame that is cut is refused", answer(t, own4, vip4, 7, 9)[:40], netip.Addr{}},
-		{"nothing is refused", nil, netip.Addr{}},
+		{"an IPv4 answer", answer(t, own4, vip4, 7, 9), vip4, false},
+		{"an IPv6 answer", answer(t, own6, vip6, 7, 9), vip6, false},
+		{"padding of a short frame is passed over", append(answer(t, own4, vip4, 7, 9), make([]byte, 18)...), vip4, false},
+		{"an IPv4 question", asked(t, vip4, own4), vip4, true},
+		{"an IPv6 question", asked(t, vip6, own6), vip6, true},
+		{"a frame of a group is refused", change(answer(t, own4, vip4, 7, 9), 6, 1), netip.Addr{}, false},
+		{"an IPv6 packet that is shorter than it says is refused", answer(t, own6, vip6, 7, 9)[:wire.HeaderLen+ipv6HeaderLen+7], netip.Addr{}, false},
+		{"a wrong checksum is refused", change(answer(t, own4, vip4, 7, 9), wire.HeaderLen+ipv4HeaderLen+7, 10), netip.Addr{}, false},
+		{"a wrong IPv6 checksum is refused", change(answer(t, own6, vip6, 7, 9), wire.HeaderLen+ipv6HeaderLen+7, 10), netip.Addr{}, false},
+		{"a fragment is refused", change(answer(t, own4, vip4, 7, 9), wire.HeaderLen+6, 0x20), netip.Addr{}, false},
+		{"a frame that is cut is refused", answer(t, own4, vip4, 7, 9)[:40], netip.Addr{}, false},
+		{"nothing is refused", nil, netip.Addr{}, false},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -64,7 +77,7 @@ func TestParse(t *testing.T) {
 				}
 				return
 			}
-			if want := (Reply{Addr: tt.want, MAC: there, ID: 7, Seq: 9}); err != nil || got != want {
+			if want := (Message{Addr: tt.want, MAC: there, Question: tt.asks, Hops: hops, ID: 7, Seq: 9}); err != nil || got != want {
 				t.Errorf("parsed %+v (%v), want %+v", got, err, want)
 			}
 		})
@@ -79,8 +92,8 @@ func FuzzParse(f *testing.F) {
 		}
 	}
 	f.Fuzz(func(t *testing.T, frame []byte) {
-		if reply, err := parse(frame); err == nil && !reply.Addr.IsValid() {
-			t.Errorf("an answer without an address from %x", frame)
+		if m, err := parse(frame); err == nil && (!m.Addr.IsValid() || !m.MAC.IsStation()) {
+			t.Errorf("a message of nobody from %x", frame)
 		}
 	})
 }

@@ -1,104 +1,10 @@
 package liveness
 
 import (
-	"maps"
 	"net/netip"
 	"slices"
 	"time"
 )
-
-// earshot is what was heard behind one NIC.
-type earshot struct {
-	machines map[MAC]machine
-	last     time.Time
-}
-
-type machine struct {
-	addr netip.Addr // it speaks for, where known
-	at   time.Time
-}
-
-// A segment has hundreds of machines; a few that were heard of late are enough to tell that our NIC works.
-const (
-	maxMachines  = 32
-	maxWitnesses = 3
-)
-
-// hear notes a frame and returns for how long nobody had been heard before it.
-func (e *earshot) hear(addr netip.Addr, from MAC, at time.Time) (deaf time.Duration) {
-	if !e.last.IsZero() && at.After(e.last) {
-		deaf = at.Sub(e.last)
-	}
-	if at.After(e.last) {
-		e.last = at
-	}
-	m := e.machines[from]
-	if addr.IsValid() {
-		m.addr = addr
-	}
-	if at.After(m.at) {
-		m.at = at
-	}
-	e.machines[from] = m
-	if len(e.machines) > maxMachines {
-		oldest := from
-		for mac, m := range e.machines {
-			if m.at.Before(e.machines[oldest].at) {
-				oldest = mac
-			}
-		}
-		delete(e.machines, oldest)
-	}
-	return deaf
-}
-
-// third says whether anybody but that machine was ever heard.
-func (e *earshot) third(but MAC) bool {
-	if e == nil {
-		return false
-	}
-	for mac := range e.machines {
-		if mac != but {
-			return true
-		}
-	}
-	return false
-}
-
-// heardOther says whether another machine was heard since then.
-func (e *earshot) heardOther(but MAC, since time.Time) bool {
-	for mac, m := range e.machines {
-		if mac != but && !m.at.Before(since) {
-			return true
-		}
-	}
-	return false
-}
-
-// lastOf returns when the machine was heard last; zero for never.
-func (e *earshot) lastOf(mac MAC) time.Time {
-	if e == nil {
-		return time.Time{}
-	}
-	return e.machines[mac].at
-}
-
-type witness struct {
-	addr netip.Addr
-	mac  MAC
-}
-
-// witnesses returns machines that can be asked for a sign of life, those heard last first.
-func (e *earshot) witnesses(but MAC) []witness {
-	byTime := slices.SortedFunc(maps.Keys(e.machines), func(a, b MAC) int { return e.machines[b].at.Compare(e.machines[a].at) })
-	var some []witness
-	for _, mac := range byTime {
-		if mac != but && e.machines[mac].addr.IsValid() && len(some) < maxWitnesses {
-			some = append(some, witness{e.machines[mac].addr, mac})
-		}
-	}
-	return some
-}
 
 // delays measures how long a node takes to answer, as TCP does (RFC 6298 section 2).
 type delays struct {
@@ -119,25 +25,79 @@ func (d *delays) stretch(wait time.Duration) time.Duration {
 	return min(d.mean+4*d.deviation, wait)
 }
 
-// takeovers are the times of an address's last takeovers: each within backOffFor doubles the silence that the next one needs.
-type takeovers []time.Time
+// verdict is a silence that was told.
+type verdict struct {
+	nic  string
+	addr netip.Addr
+	mac  MAC
+	at   time.Time
+	// whole: nothing at all had come from the node.
+	whole bool
+}
+
+// history remembers verdicts that turned out to be mistaken: each within backOffFor doubles the silence that the next verdict
+// about the address needs. Takeovers from nodes that had really died don't count: nothing is wrong with them.
+type history struct {
+	verdicts []verdict
+	mistakes map[netip.Addr][]time.Time
+}
 
 const (
 	backOffFor = 10 * time.Minute
 	maxBackOff = 3
+	// A node that was silent as a whole and is heard again within soon was paused, not dead: no machine starts that fast.
+	soon = 2 * time.Second
+	// One that answers for the address within later had it all the time.
+	later = time.Minute
 )
 
-func (p takeovers) add(now time.Time) takeovers {
-	return append(p[max(0, len(p)-maxBackOff+1):len(p):len(p)], now)
+func (h *history) add(v verdict) {
+	h.verdicts = slices.DeleteFunc(h.verdicts, func(old verdict) bool {
+		return v.at.Sub(old.at) > later || old.addr == v.addr
+	})
+	h.verdicts = append(h.verdicts, v)
 }
 
-// recent counts those that still make the next one wait.
-func (p takeovers) recent(now time.Time) int {
+// heard tells of a frame of a machine, and the address that it answered for, if any.
+func (h *history) heard(nic string, mac MAC, addr netip.Addr, at time.Time) {
+	if len(h.verdicts) == 0 {
+		return
+	}
+	h.verdicts = slices.DeleteFunc(h.verdicts, func(v verdict) bool {
+		if v.nic != nic || v.mac != mac || !at.After(v.at) {
+			return false
+		}
+		age := at.Sub(v.at)
+		mistaken := v.whole && age <= soon || v.addr == addr && age <= later
+		if mistaken {
+			past := h.mistakes[v.addr]
+			h.mistakes[v.addr] = append(slices.Clone(past[max(0, len(past)-maxBackOff+1):]), at)
+		}
+		return mistaken
+	})
+}
+
+// withdraw forgets a verdict that was not acted on.
+func (h *history) withdraw(addr netip.Addr) {
+	h.verdicts = slices.DeleteFunc(h.verdicts, func(v verdict) bool { return v.addr == addr })
+}
+
+// backOff is how many times the silence that an address needs is doubled.
+func (h *history) backOff(addr netip.Addr, now time.Time) int {
 	n := 0
-	for _, at := range p {
+	for _, at := range h.mistakes[addr] {
 		if now.Sub(at) < backOffFor {
 			n++
 		}
 	}
 	return n
+}
+
+// prune forgets what no longer counts, so that the memory doesn't grow with all addresses that ever were.
+func (h *history) prune(now time.Time) {
+	for addr := range h.mistakes {
+		if h.backOff(addr, now) == 0 {
+			delete(h.mistakes, addr)
+		}
+	}
 }

@@ -124,9 +124,9 @@ func (c *Conn) Request(from, addr netip.Addr, to wire.MAC) error {
 	return c.send("asking for", addr, func(src wire.MAC) Frame { return NewRequest(src, from, addr, to) })
 }
 
-// Announce claims addr for this interface by an unsolicited advertisement.
-func (c *Conn) Announce(addr netip.Addr) error {
-	return c.send("announcing", addr, func(src wire.MAC) Frame { return NewAnnouncement(src, addr) })
+// Announce claims addr for this interface by a title in an unsolicited advertisement.
+func (c *Conn) Announce(addr netip.Addr, title wire.Title) error {
+	return c.send("announcing", addr, func(src wire.MAC) Frame { return NewAnnouncement(src, addr, title) })
 }
 
 // AnnounceFrames returns how many frames one Announce sends.

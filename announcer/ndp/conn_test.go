@@ -130,7 +130,7 @@ func TestAnAnnouncementUpdatesTheNeighbourEntryButMakesNone(t *testing.T) {
 	}
 	absent := netip.MustParseAddr("2001:db8::11")
 	for _, addr := range []netip.Addr{absent, vip} {
-		if err := c.Announce(addr); err != nil {
+		if err := c.Announce(addr, title); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -169,7 +169,7 @@ func TestOthersAreHeardAndOwnFramesAreNot(t *testing.T) {
 		}
 	})
 	defer func() { _ = peer.Close() }()
-	if err := c.Announce(vip); err != nil {
+	if err := c.Announce(vip, title); err != nil {
 		t.Fatal(err)
 	}
 	if err := c.Probe(vip); err != nil {
@@ -177,7 +177,7 @@ func TestOthersAreHeardAndOwnFramesAreNot(t *testing.T) {
 	}
 	// An odd frame comes before what must be heard.
 	other := netip.MustParseAddr("2001:db8::99")
-	b, err := NewAnnouncement(there, other).AppendTo(nil)
+	b, err := NewAnnouncement(there, other, title).AppendTo(nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -188,7 +188,7 @@ func TestOthersAreHeardAndOwnFramesAreNot(t *testing.T) {
 	if err := peer.Probe(other); err != nil {
 		t.Fatal(err)
 	}
-	if err := peer.Announce(other); err != nil {
+	if err := peer.Announce(other, title); err != nil {
 		t.Fatal(err)
 	}
 	nstest.Eventually(t, "the peer's frames", func() bool { return len(e.of(other)) == 2 })

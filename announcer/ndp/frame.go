@@ -27,6 +27,8 @@ const (
 
 	optionSource = 1
 	optionTarget = 2
+	// optionTitle is a type for experiments (RFC 4727 section 5.1.1); who doesn't know it passes it over (RFC 4861 section 4.6).
+	optionTitle = 253
 
 	flagSolicited = 1 << 6
 	flagOverride  = 1 << 5
@@ -53,6 +55,9 @@ type Frame struct {
 	// source's in a solicitation, the target's in an advertisement. Zero
 	// without one.
 	Link wire.MAC
+	// Title is in an option of an announcement by an announcer; Titled says whether there is one.
+	Title  wire.Title
+	Titled bool
 	// At is when the frame was received; zero for frames to send.
 	At time.Time
 }
@@ -122,14 +127,12 @@ func (f Frame) parseMessage(m []byte) (Frame, error) {
 	default:
 		return Frame{}, fmt.Errorf("%w: type %d", errMalformed, m[0])
 	}
-	link, err := parseOptions(m[messageLen:], option)
-	if err != nil {
+	if err := f.parseOptions(m[messageLen:], option); err != nil {
 		return Frame{}, err
 	}
-	f.Link = link
 	if f.From.IsUnspecified() {
 		// Duplicate address detection (RFC 4862 section 5.4.2).
-		if !link.IsZero() || f.To != SolicitedNode(f.Target) {
+		if !f.Link.IsZero() || f.To != SolicitedNode(f.Target) {
 			return Frame{}, fmt.Errorf("%w: solicitation without a source to %s", errMalformed, f.To)
 		}
 	}
@@ -137,27 +140,30 @@ func (f Frame) parseMessage(m []byte) (Frame, error) {
 }
 
 // parseOptions walks all options, as a zero length anywhere makes the message
-// invalid, and returns the wanted link-layer address. Options with another
-// than Ethernet's length are passed over.
-func parseOptions(b []byte, want byte) (wire.MAC, error) {
-	var link wire.MAC
+// invalid, and takes the wanted link-layer address and an unsolicited
+// advertisement's title from them. Options with another than Ethernet's length
+// are passed over.
+func (f *Frame) parseOptions(b []byte, want byte) error {
 	for len(b) > 0 {
 		if len(b) < 8 {
-			return wire.MAC{}, fmt.Errorf("%w: option cut short", errMalformed)
+			return fmt.Errorf("%w: option cut short", errMalformed)
 		}
 		n := int(b[1]) * 8
 		if n == 0 || n > len(b) {
-			return wire.MAC{}, fmt.Errorf("%w: option of %d octets", errMalformed, n)
+			return fmt.Errorf("%w: option of %d octets", errMalformed, n)
 		}
-		if b[0] == want && n == 8 && link.IsZero() {
-			link = wire.MAC(b[2:8])
+		switch {
+		case b[0] == want && n == 8 && f.Link.IsZero():
+			f.Link = wire.MAC(b[2:8])
+		case b[0] == optionTitle && f.Advertisement && !f.Solicited && !f.Titled:
+			f.Title, f.Titled = wire.ParseTitle(b[2:n])
 		}
 		b = b[n:]
 	}
-	if !link.IsZero() && !link.IsStation() {
-		return wire.MAC{}, fmt.Errorf("%w: link-layer address %s", errMalformed, link)
+	if !f.Link.IsZero() && !f.Link.IsStation() {
+		return fmt.Errorf("%w: link-layer address %s", errMalformed, f.Link)
 	}
-	return link, nil
+	return nil
 }
 
 // AppendTo appends the frame's bytes with its checksum. It is the reverse of
@@ -190,6 +196,10 @@ func (f Frame) message() ndp.Message {
 		return &ndp.NeighborSolicitation{TargetAddress: f.Target, Options: options}
 	}
 	link(ndp.Target)
+	if f.Titled {
+		title := &ndp.RawOption{Type: optionTitle, Length: (2 + wire.TitleLen) / 8, Value: f.Title.AppendTo(nil)}
+		options = append(options, title)
+	}
 	return &ndp.NeighborAdvertisement{
 		Solicited: f.Solicited, Override: f.Override, TargetAddress: f.Target, Options: options,
 	}
@@ -205,7 +215,7 @@ func (f Frame) IsProbe() bool { return !f.Advertisement && f.From.IsUnspecified(
 // announcement. Linux sends both alike, so neither can be told from the other
 // here and both are claims.
 func (f Frame) Heard() (wire.Heard, bool) {
-	h := wire.Heard{Addr: f.Target, MAC: f.Source, Source: f.Source, At: f.At}
+	h := wire.Heard{Addr: f.Target, MAC: f.Source, Source: f.Source, Title: f.Title, Titled: f.Titled, Direct: f.Dest.IsStation(), At: f.At}
 	switch {
 	case f.IsProbe():
 		h.Kind = wire.Probe
@@ -244,12 +254,12 @@ func NewRequest(src wire.MAC, from, addr netip.Addr, to wire.MAC) Frame {
 	return Frame{Dest: to, Source: src, From: from, To: addr, Target: addr, Link: src}
 }
 
-// NewAnnouncement returns an unsolicited advertisement of addr to all nodes
+// NewAnnouncement returns an unsolicited advertisement of addr by a title to all nodes
 // (RFC 4861 section 7.2.6). Without Override, receivers keep the old MAC.
-func NewAnnouncement(src wire.MAC, addr netip.Addr) Frame {
+func NewAnnouncement(src wire.MAC, addr netip.Addr, title wire.Title) Frame {
 	return Frame{
 		Dest: groupMAC(allNodes), Source: src, From: addr, To: allNodes,
-		Advertisement: true, Override: true, Target: addr, Link: src,
+		Advertisement: true, Override: true, Target: addr, Link: src, Title: title, Titled: true,
 	}
 }
 

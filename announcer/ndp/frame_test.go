@@ -20,6 +20,7 @@ var (
 	there     = wire.MAC{2, 0, 0, 0, 0, 2}
 	vip       = netip.MustParseAddr("2001:db8::12:3456")
 	linkLocal = netip.MustParseAddr("fe80::2")
+	title     = wire.Title{Term: 3, Place: 2}
 )
 
 const (
@@ -75,9 +76,9 @@ func TestFramesAndBytes(t *testing.T) {
 		},
 		{
 			name:  "an announcement has Override, not Router nor Solicited, and the target's MAC",
-			frame: NewAnnouncement(here, vip),
-			bytes: "333300000001 020000000001 86dd 60000000 0020 3a ff" + hexVIP + hexAll +
-				"88 00 905c 20000000" + hexVIP + "0201 020000000001",
+			frame: NewAnnouncement(here, vip, title),
+			bytes: "333300000001 020000000001 86dd 60000000 0030 3a ff" + hexVIP + hexAll +
+				"88 00 5e81 20000000" + hexVIP + "0201 020000000001" + "fd02 e74b4c77 01 02 0000000000000003",
 			heard: wire.Claim, of: vip, mac: here,
 		},
 		{
@@ -137,7 +138,7 @@ func TestFramesAndBytes(t *testing.T) {
 }
 
 func TestAnotherImplementationReadsOurMessages(t *testing.T) {
-	b, err := NewAnnouncement(here, vip).AppendTo(nil)
+	b, err := NewAnnouncement(here, vip, title).AppendTo(nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -146,7 +147,10 @@ func TestAnotherImplementationReadsOurMessages(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := &ndp.NeighborAdvertisement{Override: true, TargetAddress: vip,
-		Options: []ndp.Option{&ndp.LinkLayerAddress{Direction: ndp.Target, Addr: here.HardwareAddr()}}}
+		Options: []ndp.Option{
+			&ndp.LinkLayerAddress{Direction: ndp.Target, Addr: here.HardwareAddr()},
+			&ndp.RawOption{Type: optionTitle, Length: 2, Value: title.AppendTo(nil)},
+		}}
 	if diff := cmp.Diff(ndp.Message(want), m, cmpAddr); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
@@ -227,7 +231,7 @@ func TestAddressesOfAnotherFamilyAreRefusedForSending(t *testing.T) {
 }
 
 func FuzzParse(f *testing.F) {
-	for _, frame := range []Frame{NewProbe(here, vip), NewAnnouncement(here, vip)} {
+	for _, frame := range []Frame{NewProbe(here, vip), NewAnnouncement(here, vip, title)} {
 		b, err := frame.AppendTo(nil)
 		if err != nil {
 			f.Fatal(err)

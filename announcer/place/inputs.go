@@ -5,49 +5,6 @@ import (
 	"time"
 )
 
-// SetWish tells what the API wants; nil means that no placeholder on this node names the address.
-func (m *Machine) SetWish(wish *Wish, now time.Time) []Effect {
-	previous := m.wish
-	switch {
-	case wish != nil && wish.Release:
-		m.wish = nil
-		return m.letGo()
-	case wish == nil || wish.Ending:
-		m.wish = nil
-		return m.linger(now)
-	}
-	m.wish = wish
-	if wish.Standby {
-		return m.standBy(previous)
-	}
-	if !wish.Peers[m.takenFrom] {
-		m.takenFrom = MAC{} // the API no longer counts on it
-	}
-	switch m.state {
-	case Held:
-		m.heldTerm = wish.Term
-		return nil
-	case Probing, Binding:
-		return nil
-	case Guarding: // promoted
-		m.retries, m.lost, m.patient = 0, false, false
-		return m.start(now)
-	case Lingering: // the VIP came back to this node before anybody else took it
-		m.state, m.lingerUntil, m.heldTerm = Held, time.Time{}, wish.Term
-		return []Effect{{Do: Announce, NIC: m.nic}}
-	case Waiting:
-		if previous != nil && previous.Pod == wish.Pod && m.reason != ReasonNoInterface {
-			return nil // the back-off goes on
-		}
-		if previous == nil || previous.Pod != wish.Pod {
-			m.retries = 0
-		}
-	case Idle:
-		m.retries, m.lost, m.patient = 0, false, false
-	}
-	return m.start(now)
-}
-
 // NICsChanged looks again for a NIC, or leaves one that lost its carrier or is gone: a port without carrier can neither
 // announce nor learn that somebody else has taken over.
 func (m *Machine) NICsChanged(usable func(name string) bool, now time.Time) []Effect {
@@ -57,8 +14,9 @@ func (m *Machine) NICsChanged(usable func(name string) bool, now time.Time) []Ef
 	case usable(m.nic.Name):
 		return nil
 	case m.state == Lingering:
-		return m.stepAside()
+		return m.stepAside(MAC{}, Title{}, now)
 	case m.state == Guarding:
+		m.lost = !m.wish.Standby
 		m.wait(ReasonNoInterface, fmt.Sprintf("interface %s has no carrier", m.nic.Name))
 		return nil
 	case m.state == Held, m.state == Probing, m.state == Binding:
@@ -73,20 +31,39 @@ func (m *Machine) NICsChanged(usable func(name string) bool, now time.Time) []Ef
 	return nil
 }
 
-// Verdict tells the outcome of a probe. A zero owner means that nobody answers.
-func (m *Machine) Verdict(probe uint64, owner MAC, now time.Time) []Effect {
+// Verdict tells the outcome of a probe: who answers, the zero MAC for nobody. ignored is one of those who were to be ignored and
+// answered, the zero MAC if none did.
+func (m *Machine) Verdict(probe uint64, owner, ignored MAC, now time.Time) []Effect {
 	if m.state != Probing || probe != m.probe {
 		return nil
 	}
-	if owner == (MAC{}) {
+	switch {
+	case owner == (MAC{}) && m.searching:
+		m.takeOver(now)
+		return []Effect{{Do: CancelProbe}, {Do: Bind, NIC: m.nic}}
+	case owner == (MAC{}):
 		m.state = Binding
+		switch {
+		case m.lost:
+		case ignored != MAC{}:
+			m.chase(ignored, now.Add(m.config.HandoverFor))
+		default:
+			m.chase(m.wish.Previous, now.Add(m.config.ChaseFor)) // it is cut off, or gone
+		}
 		return []Effect{{Do: Bind, NIC: m.nic}}
+	case m.isPeer(owner):
+		retries := m.retries
+		title, _ := m.titleOf(Said{From: owner})
+		title = higher(title, Title{Term: m.told.Term, Place: 1}) // whatever it was when we were told, it has it now
+		if owner == m.guarded {
+			title = higher(title, m.guardedTitle)
+		}
+		effects := m.superseded(owner, title, now)
+		m.retries = retries
+		m.searchLater(now)
+		return effects
 	}
-	if m.wish.Peers[owner] {
-		m.backOff(ReasonSuperseded, fmt.Sprintf("%s of another node of the cluster answers for %s", owner, m.addr), now)
-	} else {
-		m.backOff(ReasonConflict, fmt.Sprintf("a machine with MAC address %s answers for %s", owner, m.addr), now)
-	}
+	m.backOff(ReasonConflict, fmt.Sprintf("a machine with MAC address %s answers for %s", owner, m.addr), now)
 	return []Effect{{Do: CancelProbe}}
 }
 
@@ -96,13 +73,15 @@ func (m *Machine) BindDone(err error, now time.Time) []Effect {
 		return nil
 	}
 	if err != nil {
+		m.lost = m.lost || !m.probed // the next try asks first who has it by then
 		m.backOff(ReasonBindFailed, err.Error(), now)
 		return []Effect{{Do: CancelProbe}}
 	}
 	m.state, m.missing, m.retries, m.lost, m.patient = Held, false, 0, false, false
 	m.contested, m.contestedAt = MAC{}, time.Time{}
-	m.heldTerm, m.boundAt = m.wish.Term, now
-	if m.config.Probe && m.takenFrom == (MAC{}) {
+	m.title, m.boundAt = higher(m.title, wished(m.wish)), now
+	m.guarded, m.guardedTitle, m.had = MAC{}, Title{}, false
+	if m.probed {
 		m.lateUntil = now.Add(m.config.LateWindow)
 	}
 	return []Effect{{Do: Announce, NIC: m.nic}}
@@ -125,42 +104,16 @@ func (m *Machine) Missing(missing bool) []Effect {
 func (m *Machine) Lost(now time.Time) []Effect {
 	switch m.state {
 	case Lingering:
-		return m.stepAside()
+		return m.stepAside(MAC{}, Title{}, now)
 	case Held, Binding:
-		m.lost, m.takenFrom = true, MAC{}
+		m.lost = true
+		m.chase(MAC{}, time.Time{})
 		if m.wish == nil { // adopted, and the API hasn't spoken yet
 			return m.letGo()
 		}
 		effects := []Effect{{Do: Silence}, {Do: CancelProbe}}
 		m.state, m.retries = Waiting, 0
 		return append(effects, m.start(now)...)
-	}
-	return nil
-}
-
-// Heard tells that a frame with the address as its sender came from a MAC that is not ours. claim says that it was an
-// announcement rather than an answer to somebody.
-func (m *Machine) Heard(from MAC, now time.Time) []Effect {
-	switch m.state {
-	case Lingering: // the successor
-		return m.stepAside()
-	case Held:
-		if m.wish != nil && m.wish.Successors[from] {
-			if now.Sub(m.boundAt) < m.config.Settle {
-				return nil
-			}
-			return m.superseded(from, now)
-		}
-		if now.Before(m.lateUntil) {
-			return nil // the watch for late answers judges these: it knows peers and proxies, and withdraws
-		}
-		m.contestedAt = now
-		if m.wish == nil || !m.wish.Peers[from] { // a peer that is behind the times is told so, but is no conflict
-			m.contested = from
-		}
-		if m.defendAt.IsZero() {
-			m.defendAt = latest(now.Add(m.config.DefendDelay), m.lastDefence.Add(m.config.DefendInterval))
-		}
 	}
 	return nil
 }
@@ -183,7 +136,13 @@ func (m *Machine) LateAnswer(from MAC, now time.Time) []Effect {
 func (m *Machine) Tick(now time.Time) []Effect {
 	var effects []Effect
 	if due(m.lingerUntil, now) && m.state == Lingering {
-		return m.stepAside()
+		return m.stepAside(MAC{}, Title{}, now)
+	}
+	if due(m.searchAt, now) && m.state == Guarding {
+		return m.search(now)
+	}
+	if due(m.chaseUntil, now) {
+		m.chase(MAC{}, time.Time{})
 	}
 	if due(m.retryAt, now) && m.state == Waiting {
 		return m.start(now)
@@ -205,6 +164,8 @@ func (m *Machine) Tick(now time.Time) []Effect {
 func (m *Machine) Deadline() time.Time {
 	deadline := earliest(m.lingerUntil, m.retryAt)
 	deadline = earliest(deadline, m.defendAt)
+	deadline = earliest(deadline, m.searchAt)
+	deadline = earliest(deadline, m.chaseUntil)
 	if !m.contestedAt.IsZero() {
 		deadline = earliest(deadline, m.contestedAt.Add(m.config.ContestedFor))
 	}
@@ -229,12 +190,15 @@ func (m *Machine) Report() Report {
 		case m.contested != MAC{}:
 			return Report{true, true, ReasonConflict, fmt.Sprintf("a machine with MAC address %s claims %s too; it is defended", m.contested, m.addr)}
 		case m.wish != nil && m.wish.Standby:
-			return Report{true, true, ReasonTookOver, fmt.Sprintf("%s is announced on %s, as %s fell silent", m.addr, m.nic.Name, m.takenFrom)}
+			return Report{true, true, ReasonTookOver, fmt.Sprintf("%s is announced on %s, as the node that had it fell silent", m.addr, m.nic.Name)}
 		}
 		return Report{true, true, ReasonAnnouncing, fmt.Sprintf("%s is announced on %s", m.addr, m.nic.Name)}
 	case Waiting:
 		return Report{false, false, m.reason, m.message}
 	case Guarding:
+		return m.guardReport()
+	}
+	if m.searching {
 		return m.guardReport()
 	}
 	if m.lost {

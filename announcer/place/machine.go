@@ -14,6 +14,9 @@ import (
 // MAC is an Ethernet address.
 type MAC = wire.MAC
 
+// Title is the right by which a node announces an address.
+type Title = wire.Title
+
 // Config holds the times that decisions depend on. The zero value is not useful; start from DefaultConfig.
 type Config struct {
 	// Probe asks the wire for other owners before an address is bound. Without it an address is bound at once.
@@ -29,9 +32,15 @@ type Config struct {
 	DefendInterval time.Duration
 	// RetryMin and RetryMax bound the back-off after a conflict or a failed bind.
 	RetryMin, RetryMax time.Duration
-	// Settle is how long after binding a claim by a peer is taken for a straggler of the move that made us bind: the one before
-	// us answers until it has heard our claim.
+	// Settle is how long after binding a frame of a peer that doesn't show its title is taken for a straggler of the move that
+	// made us bind: the one before us answers until it has heard our claim.
 	Settle time.Duration
+	// SearchAfter is how long a node that did have the address may be unheard before the wire is asked who has it. Each standby
+	// before this one adds as much.
+	SearchAfter time.Duration
+	// HandoverFor is how long a node that the address was taken from while it lived is asked whether it has let go, and
+	// ReturnedFor one that has come back, since its last answer. ChaseFor is how long one that hasn't is waited for.
+	HandoverFor, ReturnedFor, ChaseFor time.Duration
 	// ContestedFor is how long a conflict is reported after the last foreign claim.
 	ContestedFor time.Duration
 }
@@ -45,6 +54,10 @@ func DefaultConfig() Config {
 		DefendDelay:    250 * time.Millisecond,
 		DefendInterval: 10 * time.Second,
 		Settle:         500 * time.Millisecond,
+		SearchAfter:    2 * time.Second,
+		HandoverFor:    10 * time.Second,
+		ReturnedFor:    30 * time.Second,
+		ChaseFor:       15 * time.Minute,
 		RetryMin:       time.Second,
 		RetryMax:       30 * time.Second,
 		ContestedFor:   time.Minute,
@@ -57,19 +70,18 @@ type Wish struct {
 	Pod string
 	// Interfaces that may announce, by name; empty: the NIC whose subnet holds the address.
 	Interfaces []string
-	// Peers are the MAC addresses of the VIP's other places and its previous owners.
-	Peers map[MAC]bool
-	// Term of the placeholder: the number of the last change of roles that it knows of.
-	Term int64
+	// Peers are the MAC addresses of the VIP's other places and its previous owners, each with its place in the succession: see
+	// wire.Title.
+	Peers map[MAC]uint8
+	// Term and Place are this placeholder's title. Term is the number of the last change of roles that it knows of.
+	Term  int64
+	Place uint8
 	// Standby: guard the address, and take it over when its active falls silent.
 	Standby bool
 	// Active is the MAC address of the node to guard against, for a standby; zero while none is known.
 	Active MAC
-	// Rank among the standbys in order of succession, from 0.
-	Rank int
-	// Successors are the peers whose claim ends ours: within a term the one further down the succession can only have claimed
-	// because those before it were silent.
-	Successors map[MAC]bool
+	// Previous is the MAC address of the latest previous owner, zero if there is none: it may not know yet that it is that.
+	Previous MAC
 	// Ending: the placeholder is going, a successor will claim. Release: the VIP ends.
 	Ending, Release bool
 }
@@ -79,6 +91,8 @@ type NIC struct {
 	Name string
 	// RequireOwn: the address waits behind the NIC's own address of its family.
 	RequireOwn bool
+	// Deaf: no other machine was heard behind it of late, so that nobody's silence means anything.
+	Deaf bool
 }
 
 // Chooser picks the NIC for an address, or says why there is none.
@@ -101,7 +115,7 @@ const (
 	Held
 	// Lingering: bound, but its placeholder has gone; a successor's claim or time ends it.
 	Lingering
-	// Guarding: a standby that isn't bound and watches whether the active answers.
+	// Guarding: not bound; another node has the address, and is watched.
 	Guarding
 )
 
@@ -157,15 +171,19 @@ const (
 	Unbind
 	// Announce the address, now and repeatedly.
 	Announce
-	// Defend announces once.
+	// Defend announces once, against a machine that isn't one of us.
 	Defend
+	// Assert announces anew: another node of ours believes that it has the address, and learns from the title that it hasn't.
+	Assert
+	// Ask the wire who else has the address; answer with Heard.
+	Ask
 	// Silence cancels every announcement that is still to come.
 	Silence
 )
 
 // String names the action for logs and tests.
 func (a Action) String() string {
-	return [...]string{"", "Probe", "CancelProbe", "Bind", "Unbind", "Announce", "Defend", "Silence"}[a]
+	return [...]string{"", "Probe", "CancelProbe", "Bind", "Unbind", "Announce", "Defend", "Assert", "Ask", "Silence"}[a]
 }
 
 // Machine is the state of one address on this node. It is not safe for concurrent use.
@@ -182,14 +200,24 @@ type Machine struct {
 	lost bool
 	// patient: an owner answered late before, so that a quick verdict would be wrong again.
 	patient bool
-	// heldTerm is the term in which the address was bound. A placeholder that is told to stand by in a later one was demoted;
-	// in the same one it took over, and stays until the API has caught up.
-	heldTerm int64
-	boundAt  time.Time
-	// heard: the active that is guarded has answered at least once, so that its silence means something.
-	heard bool
-	// takenFrom is whom the address was taken over from: it may not know yet.
-	takenFrom MAC
+	// told is the last wish, also after it has ended: who our peers are.
+	told *Wish
+	// title by which the address is bound. A placeholder that is told to stand by in a later term was demoted; in the same one
+	// it took over, and stays until the API has caught up.
+	title   Title
+	boundAt time.Time
+	probed  bool // before it was bound
+	// guarded is who has the address, while it isn't us, and guardedTitle by what title. It is the active that the API told of, or
+	// who has claimed the address since.
+	guarded      MAC
+	guardedTitle Title
+	// heard: it has answered at least once, so that its silence means something. had: it did have the address at some time.
+	heard, had bool
+	searchAt   time.Time
+	searching  bool
+	// takenFrom is whom the address was taken over from, which may not know yet, and is asked until chaseUntil.
+	takenFrom  MAC
+	chaseUntil time.Time
 	// waiting says why, while nothing is bound.
 	reason  Reason
 	message string
@@ -211,17 +239,14 @@ func New(addr netip.Addr, config Config, choose Chooser) *Machine {
 	return &Machine{addr: addr, config: config, choose: choose}
 }
 
-// Adopt takes over an address that an earlier process of this node left bound in a term. It stays until SetWish says
-// otherwise, which must not happen before the API's list is complete, except with what that process was told itself.
-func (m *Machine) Adopt(nic NIC, term int64) {
-	m.state, m.nic, m.heldTerm = Held, nic, term
-}
-
 // State returns where the machine is.
 func (m *Machine) State() State { return m.state }
 
 // NIC returns where the address is or would be bound.
 func (m *Machine) NIC() NIC { return m.nic }
+
+// Title returns by what title the address is announced here.
+func (m *Machine) Title() Title { return m.title }
 
 // Bound says whether the address is on the NIC as far as the machine knows.
 func (m *Machine) Bound() bool { return m.state == Held || m.state == Lingering }

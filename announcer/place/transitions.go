@@ -4,8 +4,8 @@ import "time"
 
 // start looks for a NIC and begins to probe, or to bind where probing is off.
 func (m *Machine) start(now time.Time) []Effect {
-	if m.wish.Standby {
-		return m.guard()
+	if m.wish.Standby && !m.lost {
+		return m.guard(now)
 	}
 	m.retryAt = time.Time{}
 	nic, err := m.choose(m.addr, m.wish.Interfaces)
@@ -13,16 +13,18 @@ func (m *Machine) start(now time.Time) []Effect {
 		m.wait(ReasonNoInterface, err.Error())
 		return nil
 	}
-	m.nic = nic
-	if !m.config.Probe {
+	m.nic, m.probed = nic, m.config.Probe || m.lost
+	if !m.probed {
 		m.state = Binding
 		return []Effect{{Do: Bind, NIC: nic}}
 	}
 	m.state = Probing
 	m.probe++
-	ignore := m.wish.Peers
-	if m.lost {
-		ignore = nil // it was ours before, so a peer that answers has taken it over
+	ignore := map[MAC]bool{}
+	if !m.lost { // it was ours before, so a peer that answers has taken it over
+		for peer := range m.wish.Peers {
+			ignore[peer] = true
+		}
 	}
 	return []Effect{{Do: Probe, NIC: nic, Probe: m.probe, Ignore: ignore, Patient: m.patient}}
 }
@@ -39,7 +41,7 @@ func (m *Machine) linger(now time.Time) []Effect {
 		m.state = Lingering
 		m.lingerUntil = now.Add(m.config.Linger)
 		m.defendAt = time.Time{}
-		return nil
+		return []Effect{{Do: Ask, NIC: m.nic}} // its claim may have been missed
 	}
 	return m.letGo()
 }
@@ -54,9 +56,10 @@ func (m *Machine) letGo() []Effect {
 		effects = []Effect{{Do: CancelProbe}}
 	}
 	m.state, m.missing = Idle, false
-	m.retryAt, m.lateUntil, m.lingerUntil, m.defendAt = time.Time{}, time.Time{}, time.Time{}, time.Time{}
+	m.retryAt, m.lateUntil, m.lingerUntil, m.defendAt, m.searchAt = time.Time{}, time.Time{}, time.Time{}, time.Time{}, time.Time{}
 	m.contested, m.contestedAt = MAC{}, time.Time{}
-	m.takenFrom = MAC{}
+	m.chase(MAC{}, time.Time{})
+	m.searching = false
 	return effects
 }
 

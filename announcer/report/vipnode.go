@@ -22,27 +22,38 @@ import (
 // one request a node and minute.
 const refreshVIPNode = time.Minute
 
+// refreshFirst is after what time a VIPNode is read for the second time, and each further pause is twice as long up to
+// refreshVIPNode: the controller answers a new VIPNode with its neighbours.
+const refreshFirst = time.Second
+
 // refreshSuspect is how often a VIPNode is read while a suspicion against it stands, which its acknowledgement ends.
 const refreshSuspect = time.Second
 
+// VIPNodeOptions of a VIPNode. All are required.
+type VIPNodeOptions struct {
+	// Name is this node's name.
+	Name string
+	// Client speaks evenkeel.io/v1alpha1; Nodes reads the Node that is to own the VIPNode.
+	Client rest.Interface
+	Nodes  corev1client.NodesGetter
+	// OnWire says whether another machine was heard on the wire of late: only then is a suspicion against this node acknowledged.
+	OnWire func() bool
+	// Neighbours is told which nodes to watch whenever that was read. It must not block.
+	Neighbours func([]v1alpha1.Neighbour)
+}
+
 // VIPNode keeps this node's VIPNode as it should be. Its methods are safe for concurrent use.
 type VIPNode struct {
-	name   string
-	client rest.Interface
-	nodes  corev1client.NodesGetter
-
-	// onWire says whether another machine was heard of late; who is deaf acknowledges no suspicion.
-	onWire func() bool
+	opts VIPNodeOptions
 
 	mu      sync.Mutex
 	want    v1alpha1.VIPNodeStatus
 	changed chan struct{}
 }
 
-// NewVIPNode returns a writer for the VIPNode of that name; client speaks evenkeel.io/v1alpha1. Run does the work. onWire says
-// whether another machine was heard on the wire of late: only then is a suspicion against this node acknowledged.
-func NewVIPNode(name string, client rest.Interface, nodes corev1client.NodesGetter, onWire func() bool) *VIPNode {
-	return &VIPNode{name: name, client: client, nodes: nodes, onWire: onWire, changed: make(chan struct{}, 1)}
+// NewVIPNode returns a writer; Run does the work.
+func NewVIPNode(opts VIPNodeOptions) *VIPNode {
+	return &VIPNode{opts: opts, changed: make(chan struct{}, 1)}
 }
 
 // Update changes what the status should say. mutate must not keep what it is given.
@@ -75,17 +86,19 @@ func (v *VIPNode) Run(ctx context.Context) error {
 		return wait.Backoff{Duration: 100 * time.Millisecond, Factor: 2, Jitter: 0.2, Steps: 7, Cap: 5 * time.Second}
 	}
 	retry := backoff()
+	refresh := refreshFirst
 	for {
-		pause := refreshVIPNode
+		pause := refresh
 		suspect, err := v.write(ctx)
 		if suspect {
 			pause = refreshSuspect
 		}
 		if err != nil && ctx.Err() == nil {
-			logger.V(1).Info("Writing the VIPNode will be tried again", "node", v.name, "err", err)
+			logger.V(1).Info("Writing the VIPNode will be tried again", "node", v.opts.Name, "err", err)
 			pause = retry.Step()
 		} else {
 			retry = backoff()
+			refresh = min(2*refresh, refreshVIPNode)
 		}
 		timer := time.NewTimer(wait.Jitter(pause, 0.1))
 		select {
@@ -106,17 +119,18 @@ func (v *VIPNode) write(ctx context.Context) (suspect bool, err error) {
 	v.mu.Unlock()
 
 	current := &v1alpha1.VIPNode{}
-	err = v.client.Get().Resource("vipnodes").Name(v.name).Do(ctx).Into(current)
+	err = v.opts.Client.Get().Resource("vipnodes").Name(v.opts.Name).Do(ctx).Into(current)
 	if apierrors.IsNotFound(err) {
 		current, err = v.create(ctx)
 	}
 	if err != nil {
-		return false, fmt.Errorf("reading VIPNode %s: %w", v.name, err)
+		return false, fmt.Errorf("reading VIPNode %s: %w", v.opts.Name, err)
 	}
+	v.opts.Neighbours(current.Spec.Neighbours)
 	if current.Spec.Suspect != nil {
 		suspect = true
 		want.SuspectAcknowledged = current.Status.SuspectAcknowledged
-		if v.onWire() {
+		if v.opts.OnWire() {
 			want.SuspectAcknowledged = current.Spec.Suspect.ID
 		}
 	}
@@ -131,28 +145,28 @@ func (v *VIPNode) write(ctx context.Context) (suspect bool, err error) {
 		return suspect, nil
 	}
 	current.Status = want
-	err = v.client.Put().Resource("vipnodes").Name(v.name).SubResource("status").Body(current).Do(ctx).Error()
+	err = v.opts.Client.Put().Resource("vipnodes").Name(v.opts.Name).SubResource("status").Body(current).Do(ctx).Error()
 	if err != nil {
-		return suspect, fmt.Errorf("writing the status of VIPNode %s: %w", v.name, err)
+		return suspect, fmt.Errorf("writing the status of VIPNode %s: %w", v.opts.Name, err)
 	}
 	return suspect, nil
 }
 
 // create makes the VIPNode as the Node's own, so that it goes when the Node does.
 func (v *VIPNode) create(ctx context.Context) (*v1alpha1.VIPNode, error) {
-	node, err := v.nodes.Nodes().Get(ctx, v.name, metav1.GetOptions{})
+	node, err := v.opts.Nodes.Nodes().Get(ctx, v.opts.Name, metav1.GetOptions{})
 	if err != nil {
-		return nil, fmt.Errorf("reading Node %s, which is to own it: %w", v.name, err)
+		return nil, fmt.Errorf("reading Node %s, which is to own it: %w", v.opts.Name, err)
 	}
 	vipNode := &v1alpha1.VIPNode{
 		TypeMeta: metav1.TypeMeta{APIVersion: v1alpha1.GroupVersion.String(), Kind: "VIPNode"},
 		ObjectMeta: metav1.ObjectMeta{
-			Name:            v.name,
+			Name:            v.opts.Name,
 			OwnerReferences: []metav1.OwnerReference{{APIVersion: "v1", Kind: "Node", Name: node.Name, UID: node.UID}},
 		},
 	}
 	created := &v1alpha1.VIPNode{}
-	if err := v.client.Post().Resource("vipnodes").Body(vipNode).Do(ctx).Into(created); err != nil {
+	if err := v.opts.Client.Post().Resource("vipnodes").Body(vipNode).Do(ctx).Into(created); err != nil {
 		return nil, fmt.Errorf("creating: %w", err)
 	}
 	return created, nil

@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/rest"
 
@@ -21,6 +23,7 @@ type vipNodeServer struct {
 	stored v1alpha1.VIPNode
 	reads  int
 	writes int
+	handed [][]v1alpha1.Neighbour
 }
 
 func (s *vipNodeServer) ServeHTTP(w http.ResponseWriter, req *http.Request) {
@@ -53,7 +56,11 @@ func newVIPNode(t *testing.T, suspect *v1alpha1.Suspicion, onWire bool) (*VIPNod
 	if err != nil {
 		t.Fatal(err)
 	}
-	return NewVIPNode("node-1", client, nil, func() bool { return onWire }), s
+	v := NewVIPNode(VIPNodeOptions{
+		Name: "node-1", Client: client, OnWire: func() bool { return onWire },
+		Neighbours: func(neighbours []v1alpha1.Neighbour) { s.handed = append(s.handed, neighbours) },
+	})
+	return v, s
 }
 
 func TestSuspicionIsAcknowledgedOnlyOnTheWire(t *testing.T) {
@@ -102,5 +109,32 @@ func TestARecheckReadsTheVIPNodeAgain(t *testing.T) {
 	cancel()
 	if err := <-done; err != nil {
 		t.Errorf("Run = %v, want nil", err)
+	}
+}
+
+func TestNeighboursAreHandedOnAndTheSilentOnesWritten(t *testing.T) {
+	v, server := newVIPNode(t, nil, true)
+	server.stored.Spec.Neighbours = []v1alpha1.Neighbour{{Node: "node-2", MAC: "02:00:00:00:00:02", Address: "192.0.2.102"}}
+	steps := []struct {
+		name   string
+		silent []string
+		writes int
+	}{
+		{"nobody is silent at first", nil, 0},
+		{"one falls silent", []string{"node-2"}, 1},
+		{"nothing changes", []string{"node-2"}, 1},
+		{"it is back", nil, 2},
+	}
+	for i, step := range steps {
+		v.Update(func(status *v1alpha1.VIPNodeStatus) { status.SilentNeighbours = step.silent })
+		if _, err := v.write(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(step.silent, server.stored.Status.SilentNeighbours, cmpopts.EquateEmpty()); diff != "" || server.writes != step.writes {
+			t.Errorf("%s: %d writes, want %d; status (-want +got):\n%s", step.name, server.writes, step.writes, diff)
+		}
+		if len(server.handed) != i+1 || !cmp.Equal(server.handed[i], server.stored.Spec.Neighbours) {
+			t.Errorf("%s: handed on %v", step.name, server.handed)
+		}
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/netip"
 	"os"
 	"strings"
@@ -61,6 +62,19 @@ type Address struct {
 	RequireOwn bool `json:"requireOwn,omitempty"`
 	// Guarded: it isn't bound here, the node stands by for it.
 	Guarded bool `json:"guarded,omitempty"`
+	// Title by which it is bound.
+	Title Title `json:"title,omitzero"`
+	// Peer is the MAC address of the node that it was taken over from, or, while it is guarded, of the one that has it. PeerTitle
+	// is that node's title then, and Had says that it was seen to have the address.
+	Peer      string `json:"peer,omitempty"`
+	PeerTitle Title  `json:"peerTitle,omitzero"`
+	Had       bool   `json:"had,omitempty"`
+}
+
+// Title is a wire.Title.
+type Title struct {
+	Term  int64 `json:"term,omitempty"`
+	Place uint8 `json:"place,omitempty"`
 }
 
 // Pod names a placeholder.
@@ -124,6 +138,8 @@ func (s State) validate() error {
 				return fmt.Errorf("vips[%d].addresses[%d].addr %q is not a plain address", i, j, a.Addr)
 			case a.Interface == "":
 				return fmt.Errorf("vips[%d].addresses[%d].interface is empty", i, j)
+			case a.Peer != "" && !isMAC(a.Peer):
+				return fmt.Errorf("vips[%d].addresses[%d].peer %q is no MAC address", i, j, a.Peer)
 			case seen[a.Addr]:
 				return fmt.Errorf("vips[%d].addresses[%d].addr %s is there twice", i, j, a.Addr)
 			}
@@ -136,6 +152,11 @@ func (s State) validate() error {
 		}
 	}
 	return nil
+}
+
+func isMAC(text string) bool {
+	mac, err := net.ParseMAC(text)
+	return err == nil && len(mac) == 6
 }
 
 // Encode writes a state; what it writes, Decode accepts.

@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"net"
 	"sync"
+	"time"
 
 	"k8s.io/klog/v2"
+	"k8s.io/utils/clock"
 
 	"evenkeel.io/evenkeel/announcer/echo"
 	"evenkeel.io/evenkeel/announcer/liveness"
@@ -16,10 +18,15 @@ import (
 
 var errNotOpen = errors.New("the interface is not open")
 
+// openAgain is the least time between two attempts to open an interface.
+const openAgain = time.Second
+
 // ears are the echo connections of all NICs. Only their owner, the loop of a Watch, calls their methods.
 type ears struct {
-	heard func(nicName string, reply echo.Reply)
+	clock clock.Clock
+	heard func(nicName string, m echo.Message)
 	open  map[string]*ear
+	tried map[string]time.Time
 	group sync.WaitGroup
 }
 
@@ -31,15 +38,8 @@ type ear struct {
 	gone   chan struct{} // closed when one of the connections ended by itself
 }
 
-func newEars(heard func(string, echo.Reply)) *ears {
-	return &ears{heard: heard, open: map[string]*ear{}}
-}
-
-// replied is what a Watch does with an answer.
-func (w *Watch) replied(nicName string, reply echo.Reply) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.core.Answer(nicName, reply.Addr, reply.MAC, liveness.Echo, reply.At)
+func newEars(clock clock.Clock, heard func(string, echo.Message)) *ears {
+	return &ears{clock: clock, heard: heard, open: map[string]*ear{}, tried: map[string]time.Time{}}
 }
 
 // follow opens connections on new NICs and closes those of NICs that are gone.
@@ -63,11 +63,13 @@ func (e *ears) follow(ctx context.Context, nics []nic.NIC) {
 		delete(e.open, name)
 	}
 	for _, n := range nics {
-		if _, ok := e.open[n.Name]; ok {
+		now := e.clock.Now()
+		if _, ok := e.open[n.Name]; ok || now.Sub(e.tried[n.Name]) < openAgain {
 			continue
 		}
+		e.tried[n.Name] = now
 		if err := e.listen(ctx, n); err != nil {
-			klog.FromContext(ctx).V(1).Info("Opening an interface for echo failed", "interface", n.Name, "err", err)
+			klog.FromContext(ctx).Error(err, "Opening an interface for echo failed, nothing is guarded behind it", "interface", n.Name)
 		}
 	}
 }
@@ -88,11 +90,11 @@ func (e *ears) listen(ctx context.Context, n nic.NIC) error {
 	var once sync.Once
 	for _, conn := range []*echo.Conn{v4, v6} {
 		e.group.Go(func() {
-			if err := conn.Run(ctx, func(reply echo.Reply) { e.heard(n.Name, reply) }); err != nil && ctx.Err() == nil {
+			if err := conn.Run(ctx, func(m echo.Message) { e.heard(n.Name, m) }); err != nil && ctx.Err() == nil {
 				klog.FromContext(ctx).V(1).Info("Stopped listening for echo on an interface", "interface", n.Name, "err", err)
 				once.Do(func() { close(one.gone) })
 			}
-			stop()
+			stop()           // one family alone is of no use: the interface is gone
 			_ = conn.Close() // nothing is lost with it
 		})
 	}

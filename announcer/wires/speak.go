@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 
 	"k8s.io/klog/v2"
 
+	"evenkeel.io/evenkeel/announcer/arp/wire"
 	"evenkeel.io/evenkeel/announcer/nic"
 	"evenkeel.io/evenkeel/announcer/probe"
 )
@@ -19,10 +21,10 @@ const controls = 2
 // probeAgain is the wait after a probe that came to no verdict because the link was down.
 const probeAgain = 250 * time.Millisecond
 
-// Probe asks the NIC's segment who has addr. verdict is called once with who answered, the zero MAC when nobody did, unless
-// Cancel comes first; late is called for an owner that answers after that, within the timing's late window. Answers from our
+// Probe asks the NIC's segment who has addr. verdict is called once with who answered, the zero MAC when nobody did, and with one
+// of ignore that answered, unless Cancel comes first; late is called for an owner that answers after that, within the timing's late window. Answers from our
 // own NICs and from ignore don't count. A patient probe's verdict waits for the late window. A probe of the same address that is under way is cancelled.
-func (s *Set) Probe(ctx context.Context, nicName string, addr netip.Addr, patient bool, ignore map[probe.MAC]bool, verdict, late func(probe.MAC)) {
+func (s *Set) Probe(ctx context.Context, nicName string, addr netip.Addr, patient bool, ignore map[probe.MAC]bool, verdict func(owner, ignored probe.MAC), late func(probe.MAC)) {
 	ctx, cancel := context.WithCancel(ctx)
 	s.mu.Lock()
 	if previous, ok := s.probes[addr]; ok {
@@ -51,7 +53,7 @@ func (s *Set) Probe(ctx context.Context, nicName string, addr netip.Addr, patien
 	}()
 }
 
-func (s *Set) probeOnce(ctx context.Context, nicName string, addr netip.Addr, patient bool, ignore map[probe.MAC]bool, verdict, late func(probe.MAC)) error {
+func (s *Set) probeOnce(ctx context.Context, nicName string, addr netip.Addr, patient bool, ignore map[probe.MAC]bool, verdict func(owner, ignored probe.MAC), late func(probe.MAC)) error {
 	s.mu.Lock()
 	seg, ok := s.segments[nicName]
 	request := probe.Request{Addr: addr}
@@ -82,20 +84,20 @@ func (s *Set) probeOnce(ctx context.Context, nicName string, addr netip.Addr, pa
 		klog.FromContext(ctx).Info("A machine answers for unused addresses too: a proxy, not an owner", "vip", addr, "interface", nicName, "mac", first.Proxy)
 	}
 	if !first.Free {
-		verdict(first.MAC)
+		verdict(first.MAC, first.Ignored)
 		return nil
 	}
 	if !patient {
-		verdict(probe.MAC{})
+		verdict(probe.MAC{}, first.Ignored)
 	}
 	second, err := session.Late(ctx)
 	switch {
 	case patient && err != nil:
 		return err
 	case patient && second.Free:
-		verdict(probe.MAC{})
+		verdict(probe.MAC{}, second.Ignored)
 	case patient:
-		verdict(second.MAC)
+		verdict(second.MAC, second.Ignored)
 	case err == nil && !second.Free:
 		late(second.MAC)
 	}
@@ -135,8 +137,8 @@ func (s *Set) Cancel(addr netip.Addr) {
 	}
 }
 
-// Announce claims addr on the NIC's segment, now, repeatedly within the first seconds, and refreshed from then on.
-func (s *Set) Announce(nicName string, addr netip.Addr) {
+// Announce claims addr by a title on the NIC's segment, now, repeatedly within the first seconds, and refreshed from then on.
+func (s *Set) Announce(nicName string, addr netip.Addr, title wire.Title) {
 	s.mu.Lock()
 	seg, ok := s.segments[nicName]
 	s.announced[addr] = nicName
@@ -145,11 +147,61 @@ func (s *Set) Announce(nicName string, addr netip.Addr) {
 		return // the NIC has just gone; its return is a new start
 	}
 	s.opts.Announcer.Stop(addr)
-	s.opts.Announcer.Start(addr, seg.side(addr).link)
+	s.opts.Announcer.Start(addr, seg.side(addr).link, title)
 }
+
+// Retitle has addr announced by another title from now on.
+func (s *Set) Retitle(addr netip.Addr, title wire.Title) { s.opts.Announcer.Retitle(addr, title) }
 
 // Defend announces addr once, out of turn.
 func (s *Set) Defend(addr netip.Addr) { s.opts.Announcer.Now(addr) }
+
+// Assert announces addr anew, at once and repeatedly.
+func (s *Set) Assert(addr netip.Addr) { s.opts.Announcer.Again(addr) }
+
+const (
+	// askEvery spaces questions, so that the answers to many find room in the sockets' buffers.
+	askEvery = time.Millisecond
+	// answerWithin is how long answers are waited for before the address is announced again.
+	answerWithin = 60 * time.Millisecond
+)
+
+// Ask asks the NIC's segment once for each of some addresses who else has it, and announces none of them before there was time to
+// answer. The answers come to Heard.
+func (s *Set) Ask(ctx context.Context, nicName string, addrs []netip.Addr) {
+	s.mu.Lock()
+	seg, ok := s.segments[nicName]
+	if !ok || s.closed {
+		s.mu.Unlock()
+		return
+	}
+	for key := range s.heard { // what was said before is news again
+		if slices.Contains(addrs, key.addr) {
+			delete(s.heard, key)
+		}
+	}
+	s.running.Add(1)
+	s.mu.Unlock()
+	for i, addr := range addrs {
+		s.opts.Announcer.Hold(addr, answerWithin+time.Duration(i)*askEvery)
+	}
+	go func() {
+		defer s.running.Done()
+		for i, addr := range addrs {
+			if i > 0 {
+				time.Sleep(askEvery)
+			}
+			err := s.opts.Limiter.Wait(ctx, 1)
+			if err == nil {
+				s.opts.Announcer.Hold(addr, answerWithin)
+				err = seg.side(addr).link.Probe(addr)
+			}
+			if err != nil {
+				klog.FromContext(ctx).V(1).Info("Asking who else has an address failed", "vip", addr, "interface", nicName, "err", err)
+			}
+		}
+	}()
+}
 
 // Silence cancels every announcement of addr. No frame of it leaves after it returns.
 func (s *Set) Silence(addr netip.Addr) {
@@ -176,4 +228,17 @@ func (s *Set) Neighbour(nicName string, addr netip.Addr, to probe.MAC) error {
 		return fmt.Errorf("asking for %s: interface %s has no address of its own to ask from", addr, nicName)
 	}
 	return seg.side(addr).link.Request(from, addr, to)
+}
+
+// Sync hands over everything that the kernel has received on any NIC before the call, as far as somebody reads there.
+func (s *Set) Sync() {
+	s.mu.Lock()
+	var links []link
+	for _, seg := range s.segments {
+		links = append(links, seg.v4.link, seg.v6.link)
+	}
+	s.mu.Unlock() // what is handed over needs it
+	for _, one := range links {
+		_ = one.Sync() // a connection that can't is about to end by itself
+	}
 }

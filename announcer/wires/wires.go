@@ -16,12 +16,13 @@ import (
 
 	"evenkeel.io/evenkeel/announcer/announce"
 	"evenkeel.io/evenkeel/announcer/arp"
+	"evenkeel.io/evenkeel/announcer/arp/wire"
 	"evenkeel.io/evenkeel/announcer/ndp"
 	"evenkeel.io/evenkeel/announcer/nic"
 	"evenkeel.io/evenkeel/announcer/probe"
 )
 
-// hearAgain is the least time between two reports of the same machine claiming the same address, so that a flood of frames
+// hearAgain is the least time between two reports of the same machine saying the same of an address, so that a flood of frames
 // doesn't become a flood of decisions.
 const hearAgain = time.Second
 
@@ -30,8 +31,8 @@ type Options struct {
 	Timing    probe.Timing
 	Limiter   *announce.Limiter
 	Announcer *announce.Scheduler
-	// Heard is told of machines that speak for an address which is announced here. It must not block.
-	Heard func(addr netip.Addr, from probe.MAC)
+	// Heard is told of machines that speak for an address which is followed, or probe for it. It must not block.
+	Heard func(h probe.Heard)
 	// Listen is told of everything that is heard on a NIC, by whoever it is. It must not block.
 	Listen func(nicName string, h probe.Heard)
 }
@@ -40,23 +41,27 @@ type Options struct {
 type Set struct {
 	opts Options
 
-	mu       sync.Mutex
-	nics     []nic.NIC
-	segments map[string]*segment
-	starting chan *segment
-	probes   map[netip.Addr]context.CancelFunc
-	running  sync.WaitGroup
-	closed   bool
-	// announced addresses are listened for.
+	mu        sync.Mutex
+	nics      []nic.NIC
+	segments  map[string]*segment
+	starting  chan *segment
+	probes    map[netip.Addr]context.CancelFunc
+	running   sync.WaitGroup
+	closed    bool
 	announced map[netip.Addr]string
-	heard     map[hearing]time.Time
+	// followed addresses are listened for.
+	followed map[netip.Addr]bool
+	heard    map[hearing]time.Time
 
 	lastHeard atomic.Int64 // Unix nanoseconds
 }
 
 type hearing struct {
-	addr netip.Addr
-	from probe.MAC
+	addr   netip.Addr
+	from   probe.MAC
+	kind   probe.Kind
+	title  wire.Title
+	titled bool
 }
 
 // link is one family's connection on a NIC.
@@ -73,6 +78,8 @@ type segment struct {
 	nic    nic.NIC
 	v4, v6 *side
 	stop   chan struct{}
+
+	lastHeard atomic.Int64 // Unix nanoseconds
 }
 
 // side is one family of a segment.
@@ -85,12 +92,32 @@ type side struct {
 func New(opts Options) *Set {
 	return &Set{
 		opts: opts, segments: map[string]*segment{}, starting: make(chan *segment, 128),
-		probes: map[netip.Addr]context.CancelFunc{}, announced: map[netip.Addr]string{}, heard: map[hearing]time.Time{},
+		probes: map[netip.Addr]context.CancelFunc{}, announced: map[netip.Addr]string{},
+		followed: map[netip.Addr]bool{}, heard: map[hearing]time.Time{},
 	}
 }
 
 // LastHeard returns when any frame of another machine was heard last.
 func (s *Set) LastHeard() time.Time { return time.Unix(0, s.lastHeard.Load()) }
+
+// Deaf says whether no other machine was heard on a NIC for so long.
+func (s *Set) Deaf(nicName string, d time.Duration) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	seg, ok := s.segments[nicName]
+	return !ok || time.Since(time.Unix(0, seg.lastHeard.Load())) > d
+}
+
+// Follow listens for what others say of these addresses: the complete list.
+func (s *Set) Follow(addrs []netip.Addr) {
+	followed := map[netip.Addr]bool{}
+	for _, addr := range addrs {
+		followed[addr] = true
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.followed = followed
+}
 
 // Run listens until ctx ends, and waits for everything it started.
 func (s *Set) Run(ctx context.Context) error {
@@ -184,6 +211,7 @@ func (s *Set) listen(ctx context.Context, seg *segment) {
 			err := one.link.Run(ctx, func(h probe.Heard) {
 				one.prober.Hear(h)
 				s.lastHeard.Store(h.At.UnixNano())
+				seg.lastHeard.Store(h.At.UnixNano())
 				s.opts.Listen(seg.nic.Name, h)
 				if !one.prober.IsProxy(h.MAC) { // a proxy answers for everything and owns nothing
 					s.hear(h)
@@ -213,26 +241,22 @@ func (s *Set) listen(ctx context.Context, seg *segment) {
 	}
 }
 
-// hear passes on what others say about addresses that are announced here.
+// hear passes on what others say about addresses that are followed.
 func (s *Set) hear(h probe.Heard) {
-	if !h.Owner() {
-		return
-	}
 	s.mu.Lock()
-	_, ours := s.announced[h.Addr]
-	ours = ours && !s.ownMAC(h.Source)
-	if ours {
-		key := hearing{h.Addr, h.MAC}
+	news := s.followed[h.Addr] && !s.ownMAC(h.Source)
+	if news {
+		key := hearing{h.Addr, h.MAC, h.Kind, h.Title, h.Titled}
 		if last, ok := s.heard[key]; ok && h.At.Sub(last) < hearAgain {
-			ours = false
+			news = false
 		} else {
 			s.forgetOld(h.At)
 			s.heard[key] = h.At
 		}
 	}
 	s.mu.Unlock()
-	if ours {
-		s.opts.Heard(h.Addr, h.MAC)
+	if news {
+		s.opts.Heard(h)
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 
 	"evenkeel.io/evenkeel/announcer/address/nstest"
 	"evenkeel.io/evenkeel/announcer/announce"
+	"evenkeel.io/evenkeel/announcer/arp/wire"
 	"evenkeel.io/evenkeel/announcer/nic"
 	"evenkeel.io/evenkeel/announcer/probe"
 )
@@ -47,9 +48,9 @@ func start(t *testing.T) *rig {
 	r := &rig{pair: p, heard: make(chan probe.MAC, 64)}
 	timing := probe.Quick()
 	timing.Late = time.Second
-	r.Set = New(Options{Timing: timing, Listen: func(string, probe.Heard) {}, Limiter: limiter, Announcer: scheduler, Heard: func(addr netip.Addr, from probe.MAC) {
-		if addr == vip {
-			r.heard <- from
+	r.Set = New(Options{Timing: timing, Listen: func(string, probe.Heard) {}, Limiter: limiter, Announcer: scheduler, Heard: func(h probe.Heard) {
+		if h.Addr == vip && h.Kind != probe.KindProbe {
+			r.heard <- h.MAC
 		}
 	}})
 	r.nics = []nic.NIC{{
@@ -84,7 +85,7 @@ func (r *rig) peerMAC(t *testing.T) probe.MAC {
 func (r *rig) verdict(t *testing.T, patient bool) probe.MAC {
 	t.Helper()
 	verdicts := make(chan probe.MAC, 1)
-	r.Probe(t.Context(), "wire0", vip, patient, nil, func(owner probe.MAC) { verdicts <- owner }, func(probe.MAC) {})
+	r.Probe(t.Context(), "wire0", vip, patient, nil, func(owner, _ probe.MAC) { verdicts <- owner }, func(probe.MAC) {})
 	select {
 	case owner := <-verdicts:
 		return owner
@@ -113,7 +114,7 @@ func TestAnOwnerIsFound(t *testing.T) {
 
 func TestACancelledProbeSaysNothing(t *testing.T) {
 	r := start(t)
-	r.Probe(t.Context(), "wire0", vip, true, nil, func(probe.MAC) { t.Error("a verdict after Cancel") }, func(probe.MAC) {})
+	r.Probe(t.Context(), "wire0", vip, true, nil, func(_, _ probe.MAC) { t.Error("a verdict after Cancel") }, func(probe.MAC) {})
 	r.Cancel(vip)
 	// The end of the test waits for the probe's goroutine.
 }
@@ -122,7 +123,7 @@ func TestAProbeOnANICThatIsNotThereYetWaitsForIt(t *testing.T) {
 	r := start(t)
 	r.SetNICs(t.Context(), nil)
 	verdicts := make(chan probe.MAC, 1)
-	r.Probe(t.Context(), "wire0", vip, false, nil, func(owner probe.MAC) { verdicts <- owner }, func(probe.MAC) {})
+	r.Probe(t.Context(), "wire0", vip, false, nil, func(owner, _ probe.MAC) { verdicts <- owner }, func(probe.MAC) {})
 	r.SetNICs(t.Context(), r.nics)
 	select {
 	case <-verdicts:
@@ -131,10 +132,10 @@ func TestAProbeOnANICThatIsNotThereYetWaitsForIt(t *testing.T) {
 	}
 }
 
-func TestAClaimOfAnotherMachineIsHeardOnlyWhileTheAddressIsAnnounced(t *testing.T) {
+func TestAClaimOfAnotherMachineIsHeardOnlyWhileTheAddressIsFollowed(t *testing.T) {
 	r := start(t)
 	r.pair.AddPeerAddr(t, "192.0.2.2/24")
-	r.Announce("wire0", vip)
+	r.Follow([]netip.Addr{vip})
 	// The peer's kernel claims the address by using it as the sender of a question.
 	r.pair.AddPeerAddr(t, "192.0.2.10/32")
 	claim := func() {
@@ -159,13 +160,13 @@ func TestAClaimOfAnotherMachineIsHeardOnlyWhileTheAddressIsAnnounced(t *testing.
 	if from != r.peerMAC(t) {
 		t.Errorf("heard %s, want %s", from, r.peerMAC(t))
 	}
-	r.Silence(vip)
+	r.Follow(nil)
 	for len(r.heard) > 0 {
 		<-r.heard
 	}
 	r.hear(probe.Heard{Addr: vip, MAC: r.peerMAC(t), Source: r.peerMAC(t), Kind: probe.KindClaim, At: time.Now()})
 	if len(r.heard) > 0 {
-		t.Error("a claim was passed on after Silence")
+		t.Error("a claim was passed on after it was no longer followed")
 	}
 }
 
@@ -183,7 +184,7 @@ func TestAnnouncingMovesTheNeighboursEntry(t *testing.T) {
 	if err := r.pair.PeerHandle.NeighSet(stale); err != nil {
 		t.Fatal(err)
 	}
-	r.Announce("wire0", vip)
+	r.Announce("wire0", vip, wire.Title{Term: 1, Place: 1})
 	nstest.Eventually(t, "the neighbour's new entry", func() bool {
 		entries, err := r.pair.PeerHandle.NeighList(peer.Attrs().Index, netlink.FAMILY_V4)
 		if err != nil {

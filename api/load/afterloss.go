@@ -58,31 +58,49 @@ type After struct {
 // node too or about to leave, and VIPs without one, count nowhere.
 func AfterLoss(lost string, nodes map[string]Node) map[string]After {
 	after := make(map[string]After, len(nodes))
-	type first struct {
-		node  string
-		since int64
-	}
-	heirs := map[string]first{}
 	for name, node := range nodes {
 		if name == lost {
 			continue
 		}
 		a := After{Load: node.Load}
-		for vip, held := range node.VIPs {
-			if there, ok := nodes[lost].VIPs[vip]; !ok || there.Standby || !held.Standby || held.Leaving {
-				continue
-			}
-			a.Shared++
-			if heir, ok := heirs[vip]; !ok || held.Since < heir.since || held.Since == heir.since && name < heir.node {
-				heirs[vip] = first{name, held.Since}
+		for vip := range node.VIPs {
+			if node.standsBy(vip, nodes[lost]) {
+				a.Shared++
 			}
 		}
 		after[name] = a
 	}
-	for vip, heir := range heirs {
-		a := after[heir.node]
+	for vip, heir := range Heirs(lost, nodes) {
+		a := after[heir]
 		a.Load += nodes[lost].VIPs[vip].Weight
-		after[heir.node] = a
+		after[heir] = a
 	}
 	return after
+}
+
+// Heirs says which node takes over each of the VIPs that are active on a node: that of the standby that stands by longest.
+func Heirs(lost string, nodes map[string]Node) map[string]string {
+	heirs := map[string]string{}
+	for name, node := range nodes {
+		if name == lost {
+			continue
+		}
+		for vip, held := range node.VIPs {
+			if !node.standsBy(vip, nodes[lost]) {
+				continue
+			}
+			heir, ok := heirs[vip]
+			if since := nodes[heir].VIPs[vip].Since; !ok || held.Since < since || held.Since == since && name < heir {
+				heirs[vip] = name
+			}
+		}
+	}
+	return heirs
+}
+
+// standsBy says whether a standby here is for a VIP that is active on the other node.
+func (n Node) standsBy(vip string, other Node) bool {
+	held, there := n.VIPs[vip], other.VIPs[vip]
+	_, ok := other.VIPs[vip]
+	return ok && !there.Standby && held.Standby && !held.Leaving
 }

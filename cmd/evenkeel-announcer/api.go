@@ -27,7 +27,7 @@ type api struct {
 	vipNode *report.VIPNode
 }
 
-func newAPI(opts *options, onWire func() bool) (*api, error) {
+func newAPI(opts *options, onWire func() bool, neighbours func([]v1alpha1.Neighbour)) (*api, error) {
 	config, err := clientConfig(opts.kubeconfig)
 	if err != nil {
 		return nil, err
@@ -41,9 +41,11 @@ func newAPI(opts *options, onWire func() bool) (*api, error) {
 		return nil, err
 	}
 	return &api{
-		client:  client,
-		pods:    report.NewPods(client.CoreV1(), clock.RealClock{}),
-		vipNode: report.NewVIPNode(opts.nodeName, own, client.CoreV1(), onWire),
+		client: client,
+		pods:   report.NewPods(client.CoreV1(), clock.RealClock{}),
+		vipNode: report.NewVIPNode(report.VIPNodeOptions{
+			Name: opts.nodeName, Client: own, Nodes: client.CoreV1(), OnWire: onWire, Neighbours: neighbours,
+		}),
 	}, nil
 }
 

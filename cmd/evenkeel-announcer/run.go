@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/netip"
 	"slices"
 	"time"
 
@@ -25,6 +24,7 @@ import (
 	"evenkeel.io/evenkeel/announcer/state"
 	"evenkeel.io/evenkeel/announcer/watch"
 	"evenkeel.io/evenkeel/announcer/wires"
+	"evenkeel.io/evenkeel/api/v1alpha1"
 	"evenkeel.io/evenkeel/api/version"
 )
 
@@ -48,7 +48,9 @@ func run(ctx context.Context, opts *options) error {
 		segments *wires.Set
 		watcher  *watch.Watch
 	)
-	api, err := newAPI(opts, func() bool { return time.Since(segments.LastHeard()) < recently })
+	api, err := newAPI(opts,
+		func() bool { return time.Since(segments.LastHeard()) < recently },
+		func(neighbours []v1alpha1.Neighbour) { watcher.SetNeighbours(neighboursOf(ctx, neighbours)) })
 	if err != nil {
 		return err
 	}
@@ -85,7 +87,9 @@ func run(ctx context.Context, opts *options) error {
 	}
 	segments = wires.New(wires.Options{
 		Timing: *probeTiming, Limiter: limiter, Announcer: announcer,
-		Heard:  func(addr netip.Addr, from probe.MAC) { node.Heard(ctx, addr, from) },
+		Heard: func(h probe.Heard) {
+			node.Heard(ctx, h.Addr, place.Said{From: h.MAC, Kind: h.Kind, Title: h.Title, Titled: h.Titled})
+		},
 		Listen: func(nicName string, h probe.Heard) { watcher.Heard(nicName, h) },
 	})
 	profile, err := liveness.Profile(opts.profile)
@@ -93,9 +97,13 @@ func run(ctx context.Context, opts *options) error {
 		return err
 	}
 	watcher = watch.New(watch.Options{
-		Config: profile, Neighbour: segments.Neighbour, Clock: clock.RealClock{},
+		Config: profile, Solicit: segments.Neighbour, Sync: segments.Sync, Clock: clock.RealClock{},
 		Events: func(event liveness.Event) { node.Liveness(ctx, event) },
+		SilentNeighbours: func(nodes []string) {
+			api.vipNode.Update(func(status *v1alpha1.VIPNodeStatus) { status.SilentNeighbours = nodes })
+		},
 	})
+	watch.Register(registry, watcher)
 	node = agent.New(agent.Options{
 		Node: opts.nodeName, Watch: watcher,
 		Binder: kernel.binder, Wire: segments, Guard: kernel.guard, Store: store, Pods: api.pods,
@@ -127,6 +135,23 @@ func run(ctx context.Context, opts *options) error {
 	kernel.leave(context.WithoutCancel(ctx), opts.handoverLifetime)
 	logger.Info("Stopped")
 	return err
+}
+
+// neighboursOf reads the nodes to watch. What can't be read is passed over: it is a controller of another version's.
+func neighboursOf(ctx context.Context, neighbours []v1alpha1.Neighbour) []watch.Neighbour {
+	var read []watch.Neighbour
+	for _, n := range neighbours {
+		mac, err := probe.ParseMAC(n.MAC)
+		if err == nil {
+			var addr netip.Addr
+			if addr, err = netip.ParseAddr(n.Address); err == nil {
+				read = append(read, watch.Neighbour{Node: n.Node, MAC: mac, Addr: addr})
+				continue
+			}
+		}
+		klog.FromContext(ctx).V(1).Info("A neighbour can't be watched", "node", n.Node, "err", err)
+	}
+	return read
 }
 
 // adopt takes over what an earlier process left, before anything waits for the API server.

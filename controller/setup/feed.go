@@ -18,6 +18,7 @@ import (
 	"evenkeel.io/evenkeel/controller/ledger"
 	"evenkeel.io/evenkeel/controller/place"
 	"evenkeel.io/evenkeel/controller/service"
+	"evenkeel.io/evenkeel/controller/standby"
 	"evenkeel.io/evenkeel/controller/vip"
 )
 
@@ -41,6 +42,7 @@ type followers struct {
 	keeper  *place.Keeper
 	nodes   *fleet.Book
 	reports *vip.Reports
+	spread  *standby.Spreader
 }
 
 // addFeed has the followers follow the watches from now on, leader or not, and opens the ledger when this process leads.
@@ -82,12 +84,14 @@ func (to followers) goneVIPNode(node *v1alpha1.VIPNode) {
 func (to followers) seenPod(pod *corev1.Pod) {
 	to.keeper.Observed(pod.Labels[placeholder.LabelVIP], pod.Name)
 	to.book.ObservePod(pod)
+	to.spread.Poke()
 }
 
 func (to followers) gonePod(pod *corev1.Pod) {
 	to.keeper.Observed(pod.Labels[placeholder.LabelVIP], pod.Name)
 	to.book.ForgetPod(pod.Name)
 	to.reports.Forget(pod.UID)
+	to.spread.Poke()
 }
 
 // object is a pointer to an API object.

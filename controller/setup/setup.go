@@ -32,6 +32,7 @@ import (
 	"evenkeel.io/evenkeel/controller/pool"
 	"evenkeel.io/evenkeel/controller/service"
 	"evenkeel.io/evenkeel/controller/serving"
+	"evenkeel.io/evenkeel/controller/standby"
 	"evenkeel.io/evenkeel/controller/suspects"
 	"evenkeel.io/evenkeel/controller/vip"
 	"evenkeel.io/evenkeel/controller/written"
@@ -115,6 +116,8 @@ func Add(ctx context.Context, mgr manager.Manager, o Options) error {
 		Ledger: book, Keeper: keeper, Statuses: statuses, Teller: teller,
 		Nodes: nodes, Suspects: suspect, Reports: reports, Pace: rate.NewLimiter(movesPerSecond, movesAtOnce),
 	}
+	spreader := standby.New(standby.Spreader{Client: mgr.GetClient(), Clock: now, Namespace: o.Look.Namespace, Nodes: nodes, Demand: vips.Demand})
+	nodes.OnChange(spreader.Poke)
 	pools := &pool.Reconciler{Client: mgr.GetClient(), Clock: now, Ledger: book, Written: written.New()}
 
 	for _, add := range []func() error{
@@ -122,7 +125,8 @@ func Add(ctx context.Context, mgr manager.Manager, o Options) error {
 		func() error { return addVIPs(mgr, o, book, nodes, vips) },
 		func() error { return addSuspects(mgr, nodes, suspect) },
 		func() error { return addPools(mgr, book, pools) },
-		func() error { return addFeed(ctx, mgr, followers{book, keeper, nodes, reports}, services) },
+		func() error { return mgr.Add(spreader) },
+		func() error { return addFeed(ctx, mgr, followers{book, keeper, nodes, reports, spreader}, services) },
 	} {
 		if err := add(); err != nil {
 			return err

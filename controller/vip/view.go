@@ -1,12 +1,14 @@
 package vip
 
 import (
+	"context"
 	"strconv"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 
 	"evenkeel.io/evenkeel/api/placeholder"
+	"evenkeel.io/evenkeel/api/v1alpha1"
 	"evenkeel.io/evenkeel/controller/failover"
 	"evenkeel.io/evenkeel/controller/fleet"
 	"evenkeel.io/evenkeel/controller/ledger"
@@ -36,14 +38,32 @@ func wantedStandbys(s place.Subject) (n int, mistake string) {
 	return asked, ""
 }
 
+// demandOf is what a VIP asks of a node. pool may be nil.
+func demandOf(vip *v1alpha1.VIP, pool *v1alpha1.VIPPool) fleet.Demand {
+	demand := fleet.Demand{Addresses: ledger.Addresses(vip), Tolerations: place.Tolerations(pool)}
+	if pool != nil {
+		demand.Interfaces, demand.Selector = pool.Spec.Interfaces, pool.Spec.NodeSelector
+	}
+	return demand
+}
+
+// Demand is what a VIP asks of a node, by its name; false where there is no such VIP.
+func (r *Reconciler) Demand(ctx context.Context, name string) (fleet.Demand, bool) {
+	vip := r.Ledger.VIP(name)
+	if vip == nil {
+		return fleet.Demand{}, false
+	}
+	pool, err := r.pool(ctx, vip.Spec.Pool)
+	if err != nil {
+		return fleet.Demand{}, false
+	}
+	return demandOf(vip, pool), true
+}
+
 // view is a VIP as the decisions about it need it.
 func (r *Reconciler) view(s place.Subject, places place.Places, now time.Time) (failover.View, time.Duration) {
 	nodes := r.Nodes.Fleet(now)
-	demand := fleet.Demand{Addresses: ledger.Addresses(s.VIP), Tolerations: place.Tolerations(s.Pool)}
-	if s.Pool != nil {
-		demand.Interfaces, demand.Selector = s.Pool.Spec.Interfaces, s.Pool.Spec.NodeSelector
-	}
-	v := failover.View{Nodes: nodes.For(demand)}
+	v := failover.View{Nodes: nodes.For(demandOf(s.VIP, s.Pool))}
 	v.Wanted, _ = wantedStandbys(s)
 	again := nodes.NextChange()
 	if left, hold := nodes.Hold(); hold {

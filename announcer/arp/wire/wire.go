@@ -103,6 +103,11 @@ type Heard struct {
 	Source MAC
 	// Kind says in what way Addr was spoken of.
 	Kind Kind
+	// Title is the sender's title to Addr. Only an announcement of another announcer has one, which Titled says.
+	Title  Title
+	Titled bool
+	// Direct says that the frame was for this machine alone. A broadcast answer may have been sent by anybody on behalf of Source.
+	Direct bool
 	// At is when the kernel received the frame, with a monotonic reading.
 	At time.Time
 }

@@ -1,0 +1,138 @@
+package liveness
+
+import (
+	"time"
+)
+
+// turn is a peer's turn.
+func (c *Core) turn(p *peer, now time.Time) []Probe {
+	p.turned = now
+	if p.purpose == chasing {
+		return c.chase(p, now)
+	}
+	c.raise(p, now)
+	c.judge(p, now)
+	return c.ask(p, now)
+}
+
+// raise raises and ends the alarm.
+func (c *Core) raise(p *peer, now time.Time) {
+	overdue := p.overdue(now)
+	if overdue == nil {
+		p.alarmed = false
+		return
+	}
+	for _, t := range p.targets {
+		if t.watched() {
+			c.succeed(t, now)
+		}
+	}
+	if p.alarmed {
+		return
+	}
+	p.alarmed, p.attempt, p.since, p.next = true, 0, now, now
+	e := c.nic(p.nic)
+	if e.alarm.IsZero() {
+		e.alarm = now
+	}
+	// Where nothing at all came from the node since the question that is overdue, the others are silent since then too.
+	if e.lastOf(p.mac).Before(overdue.since) {
+		for _, t := range p.targets {
+			if t.watched() && (t.since.IsZero() || t.since.After(overdue.since)) {
+				t.since = overdue.since
+			}
+		}
+	}
+}
+
+// judge finds out who is silent.
+func (c *Core) judge(p *peer, now time.Time) {
+	if !p.alarmed {
+		return
+	}
+	w := c.nic(p.nic).others(p.mac)
+	for _, t := range p.targets {
+		at, ok := c.silentAt(t, w, now)
+		switch {
+		case !ok || at.After(now):
+		case w.third && w.heard.Before(now.Add(-c.proof(p))):
+			if !t.unproven {
+				t.unproven = true
+				c.stats.Unproven++
+			}
+		default:
+			c.silence(p, t, now)
+		}
+	}
+}
+
+// silence tells that a target is silent.
+func (c *Core) silence(p *peer, t *target, now time.Time) {
+	if p.purpose == guarding && !t.shadow {
+		whole := c.nic(p.nic).lastOf(p.mac).Before(t.since)
+		c.past.add(verdict{nic: t.NIC, addr: t.Addr, mac: t.MAC, at: now, whole: whole})
+		c.events = append(c.events, Event{Kind: Silent, NIC: t.NIC, Addr: t.Addr, MAC: t.MAC, At: now, Since: t.since, Probes: t.unanswered})
+	}
+	if main, ok := c.guards[t.Addr]; ok && t.shadow {
+		main.peer.next = now // nothing stands in for it any more
+	}
+	c.stats.Unanswered[t.kind] += uint64(t.unanswered)
+	t.silent = true
+	t.forget()
+}
+
+// silentAt returns when a target will have been silent for long enough, should it never answer, and the NIC prove to work. It is
+// false for who wasn't asked often enough, or can't fall silent. w is what is known of third machines.
+func (c *Core) silentAt(t *target, w witness, now time.Time) (time.Time, bool) {
+	if !t.watched() || t.since.IsZero() || !c.askedEnough(t) {
+		return time.Time{}, false
+	}
+	p := t.peer
+	needed := p.silence + p.delays.stretch(p.silence)
+	needed = needed<<c.past.backOff(t.Addr, now) + time.Duration(t.Rank)*c.config.RankDelay
+	// Where nobody else is known, nothing tells which of the two is cut off. And where others are heard but no longer answer,
+	// our own frames may be what gets lost.
+	if !w.third || w.answering && w.answered.Before(now.Add(-c.proof(p))) {
+		needed = max(needed, c.config.Alone)
+	}
+	return t.since.Add(needed), true
+}
+
+// askedEnough says whether enough questions went unanswered. Solicitations are too few for each address to be asked for by them
+// often; where the node is silent as a whole, those for its other addresses count too.
+func (c *Core) askedEnough(t *target) bool {
+	if t.unanswered >= enough && t.sought >= soughtEnough {
+		return true
+	}
+	p := t.peer
+	last := c.nic(p.nic).lastOf(p.mac)
+	switch {
+	case t.unanswered == 0 || !last.Before(t.since) || !last.Before(p.soughtFrom):
+		return false
+	case p.isDumb(): // only solicitations are questions
+		return p.sought >= 2*enough
+	}
+	return t.unanswered >= enough && p.sought >= soughtEnough
+}
+
+// proof is how recently somebody else must have been heard for a verdict about a peer: no less than the time in which witnesses
+// are asked twice.
+func (c *Core) proof(p *peer) time.Duration {
+	return max(c.config.Proof+p.delays.stretch(c.config.Proof), 2*p.pausing)
+}
+
+// Suspicious says whether Tick at that time would find a silence: whoever drains sockets does it then.
+func (c *Core) Suspicious(now time.Time) bool {
+	for _, p := range c.order {
+		if !p.alarmed {
+			continue
+		}
+		w := c.nic(p.nic).others(p.mac)
+		for _, t := range p.targets {
+			if at, ok := c.silentAt(t, w, now); ok && !at.After(now) {
+				return true
+			}
+		}
+	}
+	return false
+}
