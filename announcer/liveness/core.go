@@ -185,7 +185,6 @@ func (c *Core) Tick(now time.Time) ([]Probe, []Event) {
 			probes = append(probes, c.turn(p, now)...)
 		}
 	}
-	c.calm()
 	for _, probe := range probes {
 		c.stats.Sent[probe.Kind]++
 	}
@@ -211,19 +210,6 @@ func (c *Core) void(now time.Time) {
 				}
 				t.restart(since)
 			}
-		}
-	}
-}
-
-// calm ends the alarms of NICs behind which nobody is looked for any more.
-func (c *Core) calm() {
-	looking := map[string]bool{}
-	for _, p := range c.order {
-		looking[p.nic] = looking[p.nic] || p.alarmed
-	}
-	for name, e := range c.nics {
-		if !looking[name] {
-			e.alarm = time.Time{}
 		}
 	}
 }

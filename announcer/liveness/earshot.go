@@ -11,8 +11,6 @@ type earshot struct {
 	machines map[MAC]machine
 	// last is when anybody was heard last, steady since when no second passed without a frame.
 	last, steady time.Time
-	// alarm is since when somebody is looked for; from then on witnesses are asked, so that hearing nobody means something.
-	alarm time.Time
 	// gap is a silence that has just ended.
 	gap span
 	// polled is when witnesses were asked last.
@@ -60,24 +58,17 @@ const (
 	deafness, steadiness = time.Second, 5 * time.Second
 )
 
-// hear notes a frame and returns how long nobody had been heard before it.
-func (e *earshot) hear(s Sighting, answer bool) (quiet time.Duration) {
+// hear notes a frame.
+func (e *earshot) hear(s Sighting, answer bool) {
 	if s.At.After(e.last) {
 		switch {
 		case e.last.IsZero():
 			e.steady = s.At
-		default:
-			from := e.last
-			if e.alarm.After(from) {
-				from = e.alarm
+		case s.At.Sub(e.last) >= deafness:
+			if e.last.Sub(e.steady) >= steadiness {
+				e.gap = span{e.last, s.At}
 			}
-			quiet = s.At.Sub(from)
-			if s.At.Sub(e.last) >= deafness {
-				if e.last.Sub(e.steady) >= steadiness {
-					e.gap = span{e.last, s.At}
-				}
-				e.steady = s.At
-			}
+			e.steady = s.At
 		}
 		e.last = s.At
 	}
@@ -101,7 +92,6 @@ func (e *earshot) hear(s Sighting, answer bool) (quiet time.Duration) {
 		}
 		delete(e.machines, oldest)
 	}
-	return quiet
 }
 
 // witness says what is known of machines other than that one.

@@ -125,7 +125,7 @@ func (r *Reconciler) report(ctx context.Context, vip *v1alpha1.VIP, service *cor
 		if err := r.patchStatus(ctx, vip, next); err != nil {
 			return 0, err
 		}
-		if s.node != "" {
+		if !equality.Semantic.DeepEqual(vip.Status.LastMove, next.LastMove) {
 			r.forgetReason(vip.Name)
 		}
 		if service != nil {

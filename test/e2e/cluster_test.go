@@ -191,11 +191,12 @@ func deletedPlaceholder(ctx context.Context, t *testing.T, e *scenario.Env) {
 	}
 	vip := vips[web[0]][0]
 	pods, err := e.Kube.CoreV1().Pods(lab.Namespace).List(ctx, metav1.ListOptions{LabelSelector: placeholder.LabelVIP + "=" + placeholder.VIPName(vip)})
-	if err != nil || len(pods.Items) != 1 {
-		t.Fatalf("placeholders of %s: %d, %v", vip, len(pods.Items), err)
+	active := slices.IndexFunc(pods.Items, func(pod corev1.Pod) bool { return placeholder.RoleOf(&pod) == placeholder.Active })
+	if err != nil || active < 0 {
+		t.Fatalf("placeholders of %s: %d, none of them active, %v", vip, len(pods.Items), err)
 	}
 	seen, err := e.Probing(ctx, []netip.Addr{vip}, 10*time.Millisecond, func() error {
-		if err := e.Kube.CoreV1().Pods(lab.Namespace).Delete(ctx, pods.Items[0].Name, metav1.DeleteOptions{}); err != nil {
+		if err := e.Kube.CoreV1().Pods(lab.Namespace).Delete(ctx, pods.Items[active].Name, metav1.DeleteOptions{}); err != nil {
 			return err
 		}
 		waitCtx, cancel := context.WithTimeout(ctx, time.Minute)

@@ -23,7 +23,11 @@ func (s *settings) pauses(ctx context.Context, p printer) error {
 			late := rows.new(none(event+": VIPs answered for 200 ms after the return though others had them", "VIPs"))
 			stolen := rows.new(none(event+": VIPs stolen back", "VIPs"))
 			for i := range s.few() {
-				paused, err := e.PauseMachine(ctx, e.Nodes[i%len(e.Nodes)], pause)
+				n, err := e.Busiest(i)
+				if err != nil {
+					return err
+				}
+				paused, err := e.PauseMachine(ctx, n, pause)
 				p("paused, "+profile, paused)
 				if err != nil {
 					return err
@@ -70,47 +74,62 @@ const splitLength = 15 * time.Second
 
 func (s *settings) split(ctx context.Context, p printer) error {
 	for _, profile := range s.allProfiles() {
-		err := s.run(ctx, five, profile, 1, func(e *scenario.Env, z size, profile string) error {
-			for _, here := range []int{2, 3} {
-				for _, apiHere := range []bool{true, false} {
-					event := fmt.Sprintf("split, %d of 5 nodes with the client, API server there: %t", here, apiHere)
-					var rows tallies
-					within := rows.new(atMost(event+": VIPs with a placeholder there", "ms", "the profile's time", ms(marksOf(profile).longest)))
-					// With API server and at least half of the nodes the others are placed anew; else an event says so.
-					bound, mark := math.Inf(1), "printed"
-					if apiHere && here >= 3 {
-						bound, mark = ms(healWithin), "< 6000"
-					}
-					bare := rows.new(atMost(event+": the others", "ms", mark, bound))
-					side := rows.new(atMost(event+": owners per side", "owners", "1", 1))
-					one := rows.new(atMost(event+": one owner after healing", "ms", "within 1000", 1000))
-					for range s.few() {
+		for _, here := range []int{2, 3} {
+			for _, apiHere := range []bool{true, false} {
+				rows := newSplitRows(here, apiHere, profile)
+				for range s.few() {
+					// Nothing moves back after a split, so that the next one would find all VIPs on one side.
+					err := s.run(ctx, five, profile, 1, func(e *scenario.Env, z size, profile string) error {
 						result, err := e.Split(ctx, here, apiHere, splitLength)
 						p("split, "+profile, result)
-						if err != nil {
-							return err
-						}
-						if result.Guarded.N > 0 {
-							within.add(result.Guarded.Median, result.Guarded.Max)
-						}
-						within.broken = within.broken || result.GuardedLost > 0
-						if result.Bare.N > 0 {
-							bare.add(result.Bare.Median, result.Bare.Max)
-						}
-						bare.broken = bare.broken || bound < math.Inf(1) && result.BareLost > 0
-						side.add(float64(result.OwnersPerSide))
-						one.add(result.OneOwnerMs)
+						rows.add(result)
+						return err
+					})
+					if err != nil {
+						return err
 					}
-					rows.print(p, profile, z.String())
 				}
+				rows.print(p, profile, five.String())
 			}
-			return nil
-		})
-		if err != nil {
-			return err
 		}
 	}
 	return nil
+}
+
+// splitRows are the rows of one kind of split.
+type splitRows struct {
+	tallies
+	guarded, bare, side, one *tally
+	// placed: the bare VIPs are to be placed anew.
+	placed bool
+}
+
+func newSplitRows(here int, apiHere bool, profile string) *splitRows {
+	event := fmt.Sprintf("split, %d of 5 nodes with the client, API server there: %t", here, apiHere)
+	r := &splitRows{placed: apiHere && here >= 3}
+	r.guarded = r.new(atMost(event+": VIPs with a placeholder there", "ms", "the profile's time", ms(marksOf(profile).longest)))
+	// With API server and at least half of the nodes the others are placed anew; else an event says so.
+	bound, mark := math.Inf(1), "printed"
+	if r.placed {
+		bound, mark = ms(healWithin), "< 6000"
+	}
+	r.bare = r.new(atMost(event+": the others", "ms", mark, bound))
+	r.side = r.new(atMost(event+": owners per side", "owners", "1", 1))
+	r.one = r.new(atMost(event+": one owner after healing", "ms", "within 1000", 1000))
+	return r
+}
+
+func (r *splitRows) add(result scenario.Healed) {
+	if result.Guarded.N > 0 {
+		r.guarded.add(result.Guarded.Median, result.Guarded.Max)
+	}
+	r.guarded.broken = r.guarded.broken || result.GuardedLost > 0
+	if result.Bare.N > 0 {
+		r.bare.add(result.Bare.Median, result.Bare.Max)
+	}
+	r.bare.broken = r.bare.broken || r.placed && result.BareLost > 0
+	r.side.add(float64(result.OwnersPerSide))
+	r.one.add(result.OneOwnerMs)
 }
 
 func (s *settings) slow(ctx context.Context, p printer) error {
@@ -173,7 +192,11 @@ func (s *settings) frames(ctx context.Context, p printer) error {
 		arp.add(counted.ARPFrom)
 		rate.add(counted.Liveness)
 		for i := range s.few() {
-			one, err := e.LoseVIP(ctx, e.Nodes[i%len(e.Nodes)])
+			n, err := e.Busiest(i)
+			if err != nil {
+				return err
+			}
+			one, err := e.LoseVIP(ctx, n)
 			p("one VIP lost, "+profile, one)
 			if err != nil {
 				return err

@@ -98,7 +98,11 @@ func (s *settings) losses(control scenario.ControlPlaneState) func(ctx context.C
 				rows := newTakeoverRows(string(fault)+", control plane "+string(control), profile)
 				moves := rows.new(none(string(fault)+": moves when the node returns", "moves"))
 				for i := range s.repetitions {
-					loss, err := e.Lose(ctx, e.Nodes[i%len(e.Nodes)], fault, control)
+					n, err := e.Busiest(i)
+					if err != nil {
+						return err
+					}
+					loss, err := e.Lose(ctx, n, fault, control)
 					p("loss, "+profile, loss)
 					if err != nil {
 						return err
@@ -120,7 +124,11 @@ func (s *settings) turns(ctx context.Context, p printer) error {
 		spread := rows.new(atMost("two losses with a return between: max - min at each takeover", "VIPs", "<= 1", 1))
 		drained := rows.new(atMost("every node drained and returned in turn: max - min at each takeover", "VIPs", "<= 1", 1))
 		for i := range s.few() {
-			for _, n := range []*lab.Node{e.Nodes[i%len(e.Nodes)], e.Nodes[(i+1)%len(e.Nodes)]} {
+			for next := range 2 {
+				n, err := e.Busiest(i + next)
+				if err != nil {
+					return err
+				}
 				loss, err := e.Lose(ctx, n, scenario.PowerLoss, scenario.Up)
 				p("one of two losses, "+profile, loss)
 				if err != nil {
@@ -155,7 +163,11 @@ func (s *settings) drains(ctx context.Context, p printer) error {
 			err := s.run(ctx, z, liveness.ProfileBalanced, standbys, func(e *scenario.Env, z size, profile string) error {
 				rows := newDrainRows(fmt.Sprintf("drain with %d standbys", standbys), nodes > 1)
 				for i := range s.few() {
-					d, err := e.Drain(ctx, e.Nodes[i%nodes])
+					n, err := e.Busiest(i)
+					if err != nil {
+						return err
+					}
+					d, err := e.Drain(ctx, n)
 					p("drained", d)
 					if err != nil {
 						return err
@@ -229,14 +241,18 @@ func (s *settings) announcers(ctx context.Context, p printer) error {
 			stolen := rows.new(none(event+": VIPs stolen back", "VIPs"))
 			owners := rows.new(none(event+": two owners", "ms"))
 			for i := range s.few() {
-				ended, err := e.EndAnnouncer(ctx, e.Nodes[i%len(e.Nodes)], sig)
+				n, err := e.Busiest(i)
+				if err != nil {
+					return err
+				}
+				ended, err := e.EndAnnouncer(ctx, n, sig)
 				p("announcer ended, "+profile, ended)
 				if err != nil {
 					return err
 				}
 				takeover.add(ended.ARPMs...)
 				takeover.broken = takeover.broken || ended.Silent > 0
-				gap.add(ended.Probes.LongestGapMs)
+				gap.add(max(ended.Probes.LongestGapMs, ended.Probes.SlowestMs))
 				stolen.add(float64(ended.StolenBack))
 				owners.add(ended.TwoOwnersMs)
 			}

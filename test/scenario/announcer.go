@@ -88,6 +88,8 @@ type Unanswered struct {
 	Sent         int     `json:"sent"`
 	Unanswered   int     `json:"unanswered"`
 	LongestGapMs float64 `json:"longestGapMs"`
+	// SlowestMs is the slowest answer: what a host held back until it knew where to send it.
+	SlowestMs float64 `json:"slowestAnswerMs"`
 }
 
 // Probing pings VIPs from the client at a steady pace while f runs.
@@ -122,6 +124,7 @@ func (e *Env) Probing(ctx context.Context, vips []netip.Addr, every time.Duratio
 		total.Sent += report.Sent
 		total.Unanswered += report.Unanswered
 		total.LongestGapMs = max(total.LongestGapMs, float64(report.LongestGap().Milliseconds()))
+		total.SlowestMs = max(total.SlowestMs, millis(report.SlowestAnswer))
 	}
 	return total, failed
 }

@@ -17,7 +17,8 @@ type Ended struct {
 	How  string `json:"how"`
 	Node string `json:"node"`
 	Takeover
-	// Probes are pings every 10 ms: their longest gap is the time without any answer.
+	// Probes are pings every 10 ms: their longest gap is the time without any answer. The old
+	// owner's kernel may pass late ones on, so the slowest answer counts as well.
 	Probes Unanswered `json:"probes"`
 	// StolenBack are VIPs that the node had again in the end.
 	StolenBack int `json:"stolenBack"`
@@ -164,9 +165,29 @@ func (e *Env) RestartAnnouncer(ctx context.Context, n *lab.Node, sig unix.Signal
 	return n.Announcer.Start()
 }
 
+// RollAnnouncers restarts all announcers, one after the other, at the pace of a rolling update.
+func (e *Env) RollAnnouncers(ctx context.Context) error {
+	for _, n := range e.Nodes {
+		if err := e.RestartAnnouncer(ctx, n, unix.SIGTERM); err != nil {
+			return err
+		}
+		time.Sleep(2 * time.Second) // its pod is ready, the next one's turn comes
+	}
+	return nil
+}
+
+// RestartController and RestartScheduler crash the program and start it again.
+func (e *Env) RestartController() error {
+	return errors.Join(e.Controller.Kill(), e.Controller.Start())
+}
+func (e *Env) RestartScheduler() error { return errors.Join(e.Scheduler.Kill(), e.Scheduler.Start()) }
+
 // Restarts are the restarts that must move and drop nothing.
 func (e *Env) Restarts(ctx context.Context) ([]Restarted, error) {
-	first := e.Nodes[0]
+	first, err := e.Busiest(0)
+	if err != nil {
+		return nil, err
+	}
 	var results []Restarted
 	for _, r := range []struct {
 		what  string
@@ -175,17 +196,9 @@ func (e *Env) Restarts(ctx context.Context) ([]Restarted, error) {
 	}{
 		{"announcer: SIGTERM and restart", func() error { return e.RestartAnnouncer(ctx, first, unix.SIGTERM) }, []*lab.Node{first}},
 		{"announcer: SIGKILL and restart", func() error { return e.RestartAnnouncer(ctx, first, unix.SIGKILL) }, []*lab.Node{first}},
-		{"announcers rolled on all nodes", func() error {
-			for _, n := range e.Nodes {
-				if err := e.RestartAnnouncer(ctx, n, unix.SIGTERM); err != nil {
-					return err
-				}
-				time.Sleep(2 * time.Second) // the pace of a rolling update
-			}
-			return nil
-		}, nil},
-		{"controller: SIGKILL and restart", func() error { return errors.Join(e.Controller.Kill(), e.Controller.Start()) }, nil},
-		{"scheduler: SIGKILL and restart", func() error { return errors.Join(e.Scheduler.Kill(), e.Scheduler.Start()) }, nil},
+		{"announcers rolled on all nodes", func() error { return e.RollAnnouncers(ctx) }, nil},
+		{"controller: SIGKILL and restart", e.RestartController, nil},
+		{"scheduler: SIGKILL and restart", e.RestartScheduler, nil},
 	} {
 		result, err := e.Calm(ctx, r.what, r.f, r.nodes...)
 		results = append(results, result)

@@ -68,6 +68,8 @@ type Loss struct {
 	// HealedMs is from the fault until every VIP had all its placeholders, ready, on the nodes left; from the API server's
 	// return where it was down.
 	HealedMs float64 `json:"healedMs"`
+	// Suspect: the node was suspect then.
+	Suspect bool `json:"suspect"`
 	// At the node's return: VIPs that moved, the longest time that two nodes had one VIP, and when all had one owner again.
 	ReturnMoves       int     `json:"returnMoves"`
 	ReturnTwoOwnersMs float64 `json:"returnTwoOwnersMs"`
@@ -163,6 +165,11 @@ func (e *Env) Lose(ctx context.Context, n *lab.Node, fault Fault, control Contro
 		return result, err
 	}
 	result.HealedMs = millis(time.Since(begin))
+	suspects, err := e.Suspects(ctx)
+	if err != nil {
+		return result, err
+	}
+	result.Suspect = suspects[n.Name()] != ""
 	return result, e.comeBack(ctx, &result, n, fault, vips)
 }
 

@@ -26,14 +26,18 @@ type Healed struct {
 	BareLost    int   `json:"bareSilent"`
 	// OwnersPerSide is the most owners that a VIP had on one side at the end of the split.
 	OwnersPerSide int `json:"mostOwnersPerSide"`
-	// OneOwnerMs is from the healing until every VIP had one owner; WholeMs until nothing was amiss.
-	OneOwnerMs float64 `json:"oneOwnerAfterHealingMs"`
-	WholeMs    float64 `json:"wholeAfterHealingMs"`
+	// OneOwnerMs is from the healing until every VIP had one owner, by kind: those guarded on the client's side, the bare ones,
+	// and those whose active was on the client's side. WholeMs is until nothing was amiss.
+	OneOwnerMs        float64 `json:"oneOwnerAfterHealingMs"`
+	OneOwnerGuardedMs float64 `json:"guardedOneOwnerMs"`
+	OneOwnerBareMs    float64 `json:"bareOneOwnerMs"`
+	OneOwnerHereMs    float64 `json:"activeOnClientSideOneOwnerMs"`
+	WholeMs           float64 `json:"wholeAfterHealingMs"`
 }
 
-// Split parts the segment: the first `here` nodes stay with client and router, the others go to the other side, with the API
+// Split parts the segment: the first nodes stay with client and router, the others go to the other side, with the API
 // server or without it. After a while it heals.
-func (e *Env) Split(ctx context.Context, here int, apiHere bool, length time.Duration) (Healed, error) {
+func (e *Env) Split(ctx context.Context, stay int, apiHere bool, length time.Duration) (Healed, error) {
 	result := Healed{Nodes: len(e.Nodes), APIWithThem: apiHere}
 	if _, err := e.Settled(ctx); err != nil {
 		return result, err
@@ -46,7 +50,7 @@ func (e *Env) Split(ctx context.Context, here int, apiHere bool, length time.Dur
 	var awayNodes []*lab.Node
 	var awaySpaces []*lab.Netns
 	for i, n := range e.Nodes {
-		if i < here {
+		if i < stay {
 			result.ClientSide = append(result.ClientSide, n.Name())
 			continue
 		}
@@ -99,12 +103,20 @@ func (e *Env) Split(ctx context.Context, here int, apiHere bool, length time.Dur
 	if err != nil {
 		return result, err
 	}
-	var all []netip.Addr
+	var here []netip.Addr
 	for vip := range owners {
-		all = append(all, vip)
+		if !slices.Contains(moving, vip) {
+			here = append(here, vip)
+		}
 	}
-	_, until := twoOwners(events, all, begin, time.Now())
-	result.OneOwnerMs = millis(until)
+	for _, kind := range []struct {
+		vips  []netip.Addr
+		after *float64
+	}{{guarded, &result.OneOwnerGuardedMs}, {bare, &result.OneOwnerBareMs}, {here, &result.OneOwnerHereMs}} {
+		_, until := twoOwners(events, kind.vips, begin, time.Now())
+		*kind.after = millis(until)
+		result.OneOwnerMs = max(result.OneOwnerMs, *kind.after)
+	}
 	return result, nil
 }
 

@@ -227,6 +227,24 @@ func (e *Env) Owners() (map[netip.Addr][]string, error) {
 	return owners, nil
 }
 
+// Busiest returns the node that has most VIPs, the first one from the given number on where several have as many: repeated losses
+// then meet all nodes.
+func (e *Env) Busiest(from int) (*lab.Node, error) {
+	owners, err := e.Owners()
+	if err != nil {
+		return nil, err
+	}
+	names := e.names()
+	counts := spreadOver(owners, names).PerNode
+	best := from % len(names)
+	for i := range names {
+		if at := (from + i) % len(names); counts[at] > counts[best] {
+			best = at
+		}
+	}
+	return e.Nodes[best], nil
+}
+
 // movesBetween counts the VIPs that have other owners now.
 func movesBetween(before, now map[netip.Addr][]string) int {
 	moves := 0
