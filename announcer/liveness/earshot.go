@@ -11,8 +11,8 @@ type earshot struct {
 	machines map[MAC]machine
 	// last is when anybody was heard last, steady since when no second passed without a frame.
 	last, steady time.Time
-	// gap is a silence that has just ended.
-	gap span
+	// again: a silence has just ended.
+	again bool
 	// polled is when witnesses were asked last.
 	polled time.Time
 	// requests bounds ARP requests and neighbour solicitations while somebody is looked for, witnessed those to witnesses and
@@ -27,21 +27,6 @@ type machine struct {
 	own  bool
 	// at is when it was heard last, answered when it answered us last.
 	at, answered time.Time
-}
-
-// span of time.
-type span struct{ from, to time.Time }
-
-// overlap is how much of s lies within other.
-func (s span) overlap(other span) time.Duration {
-	from, to := s.from, s.to
-	if other.from.After(from) {
-		from = other.from
-	}
-	if other.to.Before(to) {
-		to = other.to
-	}
-	return max(to.Sub(from), 0)
 }
 
 const (
@@ -65,9 +50,7 @@ func (e *earshot) hear(s Sighting, answer bool) {
 		case e.last.IsZero():
 			e.steady = s.At
 		case s.At.Sub(e.last) >= deafness:
-			if e.last.Sub(e.steady) >= steadiness {
-				e.gap = span{e.last, s.At}
-			}
+			e.again = e.again || e.last.Sub(e.steady) >= steadiness
 			e.steady = s.At
 		}
 		e.last = s.At

@@ -92,9 +92,7 @@ func (c *Core) sight(nic string, s Sighting, answer bool) {
 	e := c.nic(nic)
 	last := e.last
 	e.hear(s, answer)
-	if e.gap.to.Equal(s.At) && !e.gap.to.IsZero() {
-		c.urgent = true
-	}
+	c.urgent = c.urgent || e.again
 	if !s.At.After(last) {
 		return
 	}

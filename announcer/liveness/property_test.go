@@ -9,6 +9,9 @@ import (
 	"pgregory.net/rapid"
 )
 
+// span of time.
+type span struct{ from, to time.Time }
+
 // weather is a wire and a process that aren't perfect.
 type weather struct {
 	*simulation
@@ -69,7 +72,8 @@ func (w *weather) provenAt(t *rapid.T, e Event) {
 	}
 }
 
-// disturb cuts our port and stops this process now and then, until a time or a little later: it returns when it's over.
+// disturb cuts our port and stops this process now and then, each time with a moment of calm after it in which a question can be
+// answered, until a time or a little later: it returns when it is over.
 func (w *weather) disturb(t *rapid.T, until time.Duration) time.Duration {
 	at := 2 * sec
 	for at < until {
@@ -88,7 +92,7 @@ func (w *weather) disturb(t *rapid.T, until time.Duration) time.Duration {
 			} else {
 				w.at(at, func() { w.pause(d) })
 			}
-			at += d + time.Duration(rapid.IntRange(0, 300).Draw(t, "between"))*ms
+			at += d + time.Duration(rapid.IntRange(150, 400).Draw(t, "between"))*ms
 		}
 	}
 	return at
