@@ -43,7 +43,7 @@ func deadAnnouncer(ctx context.Context, t *testing.T, e *scenario.Env) {
 	if killed.Addresses == 0 || killed.GoneMs > float64(generous.Milliseconds()) {
 		t.Errorf("%+v, want some addresses, all gone", killed)
 	}
-	if _, err := e.Announced(ctx, web...); err != nil {
+	if _, err := e.Announced(ctx, unguarded...); err != nil {
 		t.Errorf("after the announcer's return: %v", err)
 	}
 	waitHeld(ctx, t, e, killed.Addresses)
@@ -78,7 +78,7 @@ func stoppedAnnouncer(ctx context.Context, t *testing.T, e *scenario.Env) {
 	if paused.TakenBack {
 		t.Error("the announcer bound an address that another machine had taken meanwhile")
 	}
-	if _, err := e.Announced(ctx, web...); err != nil {
+	if _, err := e.Announced(ctx, unguarded...); err != nil {
 		t.Errorf("after the other machine had gone: %v", err)
 	}
 }

@@ -44,8 +44,6 @@ func TestCluster(t *testing.T) {
 		{"a dual stack Service gets both families on one node", dualStack},
 		{"a deleted placeholder moves without a lost probe", deletedPlaceholder},
 		{"an announcer that is killed and restarted drops nothing", restartedAnnouncer},
-		{"the addresses of an announcer that stays dead go by themselves", deadAnnouncer},
-		{"an announcer that was stopped takes back only what nobody has taken", stoppedAnnouncer},
 		{"an API outage with restarts moves and drops nothing", apiOutage},
 		{"addresses that others delete come back behind the node's own", flushed},
 		{"a foreign owner is found, named, and waited for", foreignOwner},

@@ -47,6 +47,37 @@ func TestFailover(t *testing.T) {
 	}
 }
 
+// TestUnguarded is about VIPs without standbys: a dead or stopped announcer's go by themselves, and come back with it.
+func TestUnguarded(t *testing.T) {
+	ctx := t.Context()
+	e, err := scenario.StartGuarded(ctx, lab.Options{Nodes: 3, Progress: os.Stderr}, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := e.Close(); err != nil {
+			t.Errorf("closing the lab: %v", err)
+		}
+	})
+	if err := e.CreateAll(ctx, unguarded, lab.ServiceOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	chapters := []struct {
+		name string
+		tell func(context.Context, *testing.T, *scenario.Env)
+	}{
+		{"the addresses of an announcer that stays dead go by themselves", deadAnnouncer},
+		{"an announcer that was stopped takes back only what nobody has taken", stoppedAnnouncer},
+	}
+	for _, chapter := range chapters {
+		if !t.Run(chapter.name, func(t *testing.T) { chapter.tell(ctx, t, e) }) {
+			t.Log(logsOf(e))
+		}
+	}
+}
+
+var unguarded = scenario.Names("web", 9)
+
 func losesNode(fault scenario.Fault, control scenario.ControlPlaneState) func(context.Context, *testing.T, *scenario.Env) {
 	return func(ctx context.Context, t *testing.T, e *scenario.Env) {
 		n, err := e.Busiest(0)
