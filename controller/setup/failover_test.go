@@ -332,3 +332,14 @@ func TestALeavingStandbyGoesWhenAnotherIsOnGuard(t *testing.T) {
 	w.gone(&corev1.Pod{}, "192-0-2-10-2")
 	w.wants("succession", w.peersOf("192-0-2-10-1"), "active node-1, standby node-3")
 }
+
+func TestANodeThatAnswersForAllVIPsIsToldOf(t *testing.T) {
+	w := guarded(t, 2)
+	change(w, w.vipNode("node-1"), func(n *v1alpha1.VIPNode) {
+		meta.SetStatusCondition(&n.Status.Conditions, metav1.Condition{Type: v1alpha1.NodeStrictARP, Status: metav1.ConditionFalse, Reason: "IPVS", Message: "set ipvs.strictARP: true"})
+	})
+	w.settle()
+	w.wantsTold("Warning IPVS set ipvs.strictARP: true")
+	w.pass(time.Hour)
+	w.wants("told again", w.told(), "")
+}

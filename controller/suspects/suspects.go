@@ -9,6 +9,7 @@ import (
 	"sync"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/uuid"
@@ -90,6 +91,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 		klog.FromContext(ctx).Info("A suspect node is back", "node", node.Name, "reason", node.Spec.Suspect.Reason, "after", r.Clock.Since(node.Spec.Suspect.Since.Time))
 		r.Teller.Tell(next, serving.Event{Reason: "Back", Action: "Clear", Note: "Its announcer hears the wire and reports: VIPs may be placed there again"})
 	}
+	r.warn(&node)
 	for _, accused := range r.accusations(node.Name, node.Status.SilentNeighbours) {
 		if node.Spec.Suspect != nil {
 			continue // who is suspect is no witness
@@ -100,6 +102,16 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 		}
 	}
 	return ctrl.Result{}, nil
+}
+
+// warn tells of what makes a node answer for VIPs that it doesn't announce.
+func (r *Reconciler) warn(node *v1alpha1.VIPNode) {
+	c := meta.FindStatusCondition(node.Status.Conditions, v1alpha1.NodeStrictARP)
+	if c == nil || c.Status != metav1.ConditionFalse {
+		r.Teller.Settle(node.UID, v1alpha1.NodeStrictARP)
+		return
+	}
+	r.Teller.TellOnce(node, v1alpha1.NodeStrictARP, serving.Event{Warning: true, Reason: c.Reason, Action: "Announce", Note: c.Message})
 }
 
 // patch writes a VIPNode's spec; a conflict means that somebody wrote in between, and that their state is coming.

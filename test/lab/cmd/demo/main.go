@@ -1,5 +1,5 @@
 // Command demo shows Evenkeel on a real cluster of three nodes: Services in waves, a live picture of which node announces
-// which VIP, an HTTP request through every VIP, and a check that exactly one node answers for each.
+// which VIP, an HTTP request through every VIP, and a check that exactly one node answers for each; then a power loss and a drain.
 package main
 
 import (
@@ -54,6 +54,9 @@ func run(ctx context.Context, out *os.File) (err error) {
 		}
 	}
 	verdict := s.summary(ctx)
+	if verdict == nil {
+		verdict = errors.Join(s.failover(ctx), s.summary(ctx))
+	}
 	if os.Getenv("KEEP") == "1" && ctx.Err() == nil {
 		fmt.Fprintf(out, "\nThe cluster stays up until Ctrl-C.\n%s", e.Howto())
 		<-ctx.Done()
