@@ -14,12 +14,14 @@ import (
 	"k8s.io/utils/clock"
 
 	"evenkeel.io/evenkeel/announcer/address"
+	"evenkeel.io/evenkeel/announcer/arp/wire"
 	"evenkeel.io/evenkeel/announcer/liveness"
 	"evenkeel.io/evenkeel/announcer/nic"
 	"evenkeel.io/evenkeel/announcer/place"
 	"evenkeel.io/evenkeel/announcer/protect"
 	"evenkeel.io/evenkeel/announcer/report"
 	"evenkeel.io/evenkeel/announcer/state"
+	"evenkeel.io/evenkeel/announcer/wires"
 	"evenkeel.io/evenkeel/api/placeholder"
 )
 
@@ -45,8 +47,8 @@ type Wire interface {
 	Probe(ctx context.Context, nicName string, addr netip.Addr, patient bool, ignore map[place.MAC]bool,
 		verdict func(owner, ignored place.MAC), late func(place.MAC))
 	Cancel(addr netip.Addr)
-	// Ask asks once who else has each of some addresses, and holds their announcements back until there was time to answer.
-	Ask(ctx context.Context, nicName string, addrs []netip.Addr)
+	// Ask asks once who else has each of some addresses; with hold none of them is announced until there was time to answer.
+	Ask(ctx context.Context, nicName string, questions []wires.Question, hold bool)
 	Announce(nicName string, addr netip.Addr, title place.Title)
 	// Retitle changes by what title addr is announced.
 	Retitle(addr netip.Addr, title place.Title)
@@ -116,7 +118,9 @@ type Agent struct {
 	ready    map[netip.Addr]protect.Entry // what it has in force
 	watched  []liveness.Target            // what the watch was last asked for
 	followed []netip.Addr                 // what the wire was last asked for
-	dirty    bool                         // what is held or guarded changed since the state was saved
+	asked    netip.Addr                   // the last of those that the wire was asked for in turn
+	askDue   time.Time
+	dirty    bool // what is held or guarded changed since the state was saved
 }
 
 // placeState is a place's machine with what the edges need to know of it.
@@ -147,6 +151,8 @@ func New(opts Options) *Agent {
 func (a *Agent) Run(ctx context.Context) error {
 	// The loop must turn for health checks, even when nothing happens.
 	const pulse = time.Second
+	// Who comes so much later was held up, and others may have taken over meanwhile.
+	const heldUp = 700 * time.Millisecond
 	timer := a.opts.Clock.NewTimer(pulse)
 	defer timer.Stop()
 	for {
@@ -161,6 +167,7 @@ func (a *Agent) Run(ctx context.Context) error {
 				next = deadline
 			}
 		}
+		a.askUnsure(ctx, now)
 		a.follow()
 		a.setTargets()
 		a.save(ctx)
@@ -169,10 +176,15 @@ func (a *Agent) Run(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-a.inbox.ready:
-			for _, item := range a.inbox.take() {
-				item()
-			}
 		case <-timer.C():
+		}
+		if a.opts.Clock.Now().Sub(next) > heldUp {
+			for _, n := range a.nics {
+				a.askAll(ctx, n.Name)
+			}
+		}
+		for _, item := range a.inbox.take() {
+			item()
 		}
 	}
 }
@@ -208,12 +220,17 @@ func (a *Agent) choose(addr netip.Addr, interfaces []string) (place.NIC, error) 
 	if reason != "" {
 		return place.NIC{}, noInterface(addr, interfaces, reason)
 	}
-	return place.NIC{Name: found.Name, RequireOwn: len(interfaces) == 0, Deaf: a.opts.Wire.Deaf(found.Name, deafAfter)}, nil
+	return place.NIC{Name: found.Name, MAC: macOf(found), RequireOwn: len(interfaces) == 0, Deaf: a.opts.Wire.Deaf(found.Name, deafAfter)}, nil
 }
 
 // deafAfter is how long nobody may be heard before silence means nothing: nodes ask for one another's addresses, and for those of
 // gateways and clients, about every 30 s each.
 const deafAfter = 5 * time.Second
+
+func macOf(n nic.NIC) place.MAC {
+	mac, _ := wire.MACFrom(n.MAC)
+	return mac
+}
 
 func (a *Agent) nicIndex(name string) (int, bool) {
 	for _, n := range a.nics {

@@ -16,20 +16,21 @@ import (
 	clocktesting "k8s.io/utils/clock/testing"
 
 	"evenkeel.io/evenkeel/announcer/address"
-	arpwire "evenkeel.io/evenkeel/announcer/arp/wire"
+	"evenkeel.io/evenkeel/announcer/arp/wire"
 	"evenkeel.io/evenkeel/announcer/liveness"
 	"evenkeel.io/evenkeel/announcer/nic"
 	"evenkeel.io/evenkeel/announcer/place"
 	"evenkeel.io/evenkeel/announcer/protect"
 	"evenkeel.io/evenkeel/announcer/report"
 	"evenkeel.io/evenkeel/announcer/state"
+	"evenkeel.io/evenkeel/announcer/wires"
 	"evenkeel.io/evenkeel/api/placeholder"
 )
 
 // rig is an agent whose edges write down what they are asked for. Its inbox is emptied by hand, so nothing runs beside the test.
 type rig struct {
 	*Agent
-	t     *testing.T
+	t     testing.TB
 	ctx   context.Context
 	log   []string
 	clock *clocktesting.FakeClock
@@ -40,18 +41,19 @@ type rig struct {
 	reports        map[types.UID]report.Condition
 	saved          state.State
 	targets        []liveness.Target
+	onAsk          func()
 	titles         map[netip.Addr]place.Title
 	deaf           bool
 	followedByWire []netip.Addr
 }
 
-func newRig(t *testing.T) *rig {
+func newRig(t testing.TB) *rig {
 	r := &rig{
 		t: t, ctx: t.Context(), clock: clocktesting.NewFakeClock(time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)),
 		verdicts: map[netip.Addr]func(owner, ignored place.MAC){}, reports: map[types.UID]report.Condition{}, titles: map[netip.Addr]place.Title{},
 	}
 	r.Agent = New(Options{
-		Node: "node-1", Binder: r, Wire: wire{r}, Watch: watchFake{r}, Guard: guardFake{r}, Store: store{r}, Pods: pods{r},
+		Node: "node-1", Binder: r, Wire: wireFake{r}, Watch: watchFake{r}, Guard: guardFake{r}, Store: store{r}, Pods: pods{r},
 		Metrics: NewMetrics(prometheus.NewRegistry()), Clock: r.clock, Place: place.DefaultConfig(),
 		HostServed: func() bool { return false },
 	})
@@ -101,29 +103,36 @@ func (r *rig) RemoveLeftover(_ context.Context, left address.Leftover) error {
 	return nil
 }
 
-type wire struct{ *rig }
+type wireFake struct{ *rig }
 
-func (w wire) SetNICs(context.Context, []nic.NIC) {}
-func (w wire) Probe(_ context.Context, _ string, addr netip.Addr, _ bool, _ map[place.MAC]bool, verdict func(owner, ignored place.MAC), _ func(place.MAC)) {
+func (w wireFake) SetNICs(context.Context, []nic.NIC) {}
+func (w wireFake) Probe(_ context.Context, _ string, addr netip.Addr, _ bool, _ map[place.MAC]bool, verdict func(owner, ignored place.MAC), _ func(place.MAC)) {
 	w.note("probe " + addr.String())
 	w.verdicts[addr] = verdict
 }
-func (w wire) Cancel(netip.Addr) { w.note("cancel probe") }
-func (w wire) Announce(_ string, a netip.Addr, title place.Title) {
+func (w wireFake) Cancel(netip.Addr) { w.note("cancel probe") }
+func (w wireFake) Announce(_ string, a netip.Addr, title place.Title) {
 	w.note("announce " + a.String())
 	w.titles[a] = title
 }
-func (w wire) Retitle(a netip.Addr, title place.Title) { w.titles[a] = title }
-func (w wire) Assert(a netip.Addr)                     { w.note("assert " + a.String()) }
-func (w wire) Deaf(string, time.Duration) bool         { return w.deaf }
-func (w wire) Follow(addrs []netip.Addr)               { w.followedByWire = addrs }
-func (w wire) Ask(_ context.Context, _ string, addrs []netip.Addr) {
-	for _, a := range addrs {
-		w.note("ask " + a.String())
+func (w wireFake) Retitle(a netip.Addr, title place.Title) { w.titles[a] = title }
+func (w wireFake) Assert(a netip.Addr)                     { w.note("assert " + a.String()) }
+func (w wireFake) Deaf(string, time.Duration) bool         { return w.deaf }
+func (w wireFake) Follow(addrs []netip.Addr)               { w.followedByWire = addrs }
+func (w wireFake) Ask(_ context.Context, _ string, questions []wires.Question, hold bool) {
+	what := "remind of "
+	if hold {
+		what = "ask "
+	}
+	for _, q := range questions {
+		w.note(what + q.Addr.String())
+	}
+	if w.onAsk != nil {
+		w.onAsk()
 	}
 }
-func (w wire) Defend(a netip.Addr)  { w.note("defend " + a.String()) }
-func (w wire) Silence(a netip.Addr) { w.note("silence " + a.String()) }
+func (w wireFake) Defend(a netip.Addr)  { w.note("defend " + a.String()) }
+func (w wireFake) Silence(a netip.Addr) { w.note("silence " + a.String()) }
 
 type watchFake struct{ *rig }
 
@@ -255,7 +264,7 @@ func TestADeletedPlaceholderIsHeldUntilItsSuccessorClaims(t *testing.T) {
 	r.PodGone(r.ctx, pod("a", "192.0.2.10"))
 	r.turn()
 	r.expect("ask 192.0.2.10") // its claim may have been missed
-	r.Heard(r.ctx, v4, place.Said{From: mac2, Kind: arpwire.Claim})
+	r.Heard(r.ctx, v4, place.Said{From: mac2, Kind: wire.Claim})
 	r.turn()
 	r.expect("silence 192.0.2.10", "cancel probe", "unbind 192.0.2.10")
 }

@@ -14,6 +14,7 @@ import (
 	"evenkeel.io/evenkeel/announcer/nic"
 	"evenkeel.io/evenkeel/announcer/place"
 	"evenkeel.io/evenkeel/announcer/protect"
+	"evenkeel.io/evenkeel/announcer/wires"
 )
 
 // carryOut does what a place decided, and tells it what came of it.
@@ -52,7 +53,7 @@ func (a *Agent) carryOut(ctx context.Context, addr netip.Addr, effects []place.E
 			a.opts.Metrics.Assertions.Inc()
 			a.opts.Wire.Assert(addr)
 		case place.Ask:
-			a.opts.Wire.Ask(ctx, e.NIC.Name, []netip.Addr{addr})
+			a.opts.Wire.Ask(ctx, e.NIC.Name, []wires.Question{question(addr, p)}, true)
 		case place.Defend:
 			a.opts.Metrics.Defences.Inc()
 			a.opts.Wire.Defend(addr)

@@ -102,6 +102,11 @@ func (a *Agent) NICsChanged(ctx context.Context, nics []nic.NIC) {
 			return slices.ContainsFunc(nics, func(n nic.NIC) bool { return n.Name == name && n.Carrier })
 		}
 		for addr, p := range a.places {
+			for _, n := range nics {
+				if n.Name == p.NIC().Name {
+					p.SetMAC(macOf(n))
+				}
+			}
 			a.carryOut(ctx, addr, p.NICsChanged(usable, a.opts.Clock.Now()))
 		}
 	})

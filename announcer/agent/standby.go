@@ -5,11 +5,13 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
+	"time"
 
 	"k8s.io/klog/v2"
 
 	"evenkeel.io/evenkeel/announcer/liveness"
 	"evenkeel.io/evenkeel/announcer/place"
+	"evenkeel.io/evenkeel/announcer/wires"
 )
 
 // follow tells the wire whose addresses the places want to hear of, when that has changed.
@@ -64,21 +66,69 @@ func (a *Agent) Liveness(ctx context.Context, event liveness.Event) {
 // askAll asks the wire who else has the addresses of a NIC: those that are bound first, as somebody may have taken them over while
 // nothing was heard, then those that are guarded, which somebody else may have by now.
 func (a *Agent) askAll(ctx context.Context, nicName string) {
-	var bound, guarded []netip.Addr
+	addrs := a.addrsWhere(func(p *placeState) bool { return p.NIC().Name == nicName && p.Bound() })
+	addrs = append(addrs, a.addrsWhere(func(p *placeState) bool { return p.NIC().Name == nicName && p.State() == place.Guarding })...)
+	if len(addrs) > 0 {
+		a.opts.Wire.Ask(ctx, nicName, a.questions(addrs), true)
+	}
+}
+
+// While a node that an address was taken over from is away, the wire is asked askAtOnce times in askEvery who else has what this node
+// took over: a split segment that heals shows itself by nothing else. Below 10 a second ARP disturbs no switch.
+const (
+	askEvery  = time.Second
+	askAtOnce = 8
+)
+
+// askUnsure asks for those in turn of which another node may believe that it has them.
+func (a *Agent) askUnsure(ctx context.Context, now time.Time) {
+	if now.Before(a.askDue) {
+		return
+	}
+	a.askDue = now.Add(askEvery)
+	addrs := a.addrsWhere(func(p *placeState) bool { return p.Unsure() })
+	if len(addrs) == 0 {
+		return
+	}
+	next, found := slices.BinarySearchFunc(addrs, a.asked, netip.Addr.Compare)
+	if found {
+		next++
+	}
+	addrs = append(addrs[next:], addrs[:next]...)
+	addrs = addrs[:min(len(addrs), askAtOnce)]
+	a.asked = addrs[len(addrs)-1]
+	byNIC := map[string][]netip.Addr{}
+	for _, addr := range addrs {
+		name := a.places[addr].NIC().Name
+		byNIC[name] = append(byNIC[name], addr)
+	}
+	for name, some := range byNIC {
+		a.opts.Wire.Ask(ctx, name, a.questions(some), false)
+	}
+}
+
+// addrsWhere returns the addresses of some places, in order.
+func (a *Agent) addrsWhere(holds func(*placeState) bool) []netip.Addr {
+	var addrs []netip.Addr
 	for addr, p := range a.places {
-		switch {
-		case p.NIC().Name != nicName:
-		case p.Bound():
-			bound = append(bound, addr)
-		case p.State() == place.Guarding:
-			guarded = append(guarded, addr)
+		if holds(p) {
+			addrs = append(addrs, addr)
 		}
 	}
-	slices.SortFunc(bound, netip.Addr.Compare)
-	slices.SortFunc(guarded, netip.Addr.Compare)
-	if addrs := append(bound, guarded...); len(addrs) > 0 {
-		a.opts.Wire.Ask(ctx, nicName, addrs)
+	slices.SortFunc(addrs, netip.Addr.Compare)
+	return addrs
+}
+
+func (a *Agent) questions(addrs []netip.Addr) []wires.Question {
+	questions := make([]wires.Question, len(addrs))
+	for i, addr := range addrs {
+		questions[i] = question(addr, a.places[addr])
 	}
+	return questions
+}
+
+func question(addr netip.Addr, p *placeState) wires.Question {
+	return wires.Question{Addr: addr, Title: p.Title(), Held: p.Bound()}
 }
 
 // takeOver takes all addresses of a VIP over when one of them is no longer answered for: they move together.

@@ -1,6 +1,8 @@
 package agent
 
 import (
+	"context"
+	"fmt"
 	"net/netip"
 	"testing"
 	"time"
@@ -10,7 +12,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"evenkeel.io/evenkeel/announcer/address"
-	arpwire "evenkeel.io/evenkeel/announcer/arp/wire"
+	"evenkeel.io/evenkeel/announcer/arp/wire"
 	"evenkeel.io/evenkeel/announcer/liveness"
 	"evenkeel.io/evenkeel/announcer/nic"
 	"evenkeel.io/evenkeel/announcer/place"
@@ -165,7 +167,7 @@ func TestWhoHasTheAddressByNowSurvivesARestart(t *testing.T) {
 	first.Synced(first.ctx)
 	first.PodChanged(first.ctx, standbyPod("s"))
 	first.turn()
-	first.Heard(first.ctx, v4, place.Said{From: mac4, Kind: arpwire.Claim, Title: place.Title{Term: 3, Place: 2}, Titled: true})
+	first.Heard(first.ctx, v4, place.Said{From: mac4, Kind: wire.Claim, Title: place.Title{Term: 3, Place: 2}, Titled: true})
 	first.turn()
 	next := newRig(t)
 	next.Adopt(next.ctx, Plan(nil, first.saved), first.saved)
@@ -178,7 +180,7 @@ func TestWhoHasTheAddressByNowSurvivesARestart(t *testing.T) {
 func TestAnActiveWhoseAddressWasClaimedByAHigherTitleGuardsItAfterARestartToo(t *testing.T) {
 	first := newRig(t)
 	first.announced()
-	first.Heard(first.ctx, v4, place.Said{From: mac4, Kind: arpwire.Claim, Title: place.Title{Term: 3, Place: 1}, Titled: true})
+	first.Heard(first.ctx, v4, place.Said{From: mac4, Kind: wire.Claim, Title: place.Title{Term: 3, Place: 1}, Titled: true})
 	first.turn()
 	first.expect("silence 192.0.2.10", "cancel probe", "unbind 192.0.2.10")
 	if got := first.reports["a"]; got.Ready || got.Announced || got.Reason != placeholder.ReasonSuperseded {
@@ -245,4 +247,59 @@ func TestATakeoverDoesNotWaitForTheProtectionOfOthers(t *testing.T) {
 	r.event(liveness.Heard)
 	r.event(liveness.Silent)
 	r.expect("probe 192.0.2.11", "bind 192.0.2.10", "announce 192.0.2.10")
+}
+
+func TestALoopThatWasHeldUpAsksWhoHasItsAddressesNow(t *testing.T) {
+	r := newRig(t)
+	r.announced()
+	asked := make(chan struct{})
+	r.onAsk = func() { close(asked) }
+	ctx, cancel := context.WithCancel(r.ctx)
+	done := make(chan error)
+	go func() { done <- r.Run(ctx) }()
+	for !r.clock.HasWaiters() {
+		time.Sleep(time.Millisecond)
+	}
+	r.clock.Step(3 * time.Second)
+	<-asked
+	cancel()
+	if err := <-done; err != nil {
+		t.Errorf("Run = %v, want nil", err)
+	}
+	r.expect("ask 192.0.2.10")
+}
+
+func TestWhatWasTakenOverIsAskedForInTurn(t *testing.T) {
+	r := newRig(t)
+	r.Synced(r.ctx)
+	for i := range askAtOnce + 2 {
+		p := standbyPod(fmt.Sprint("s", i))
+		addr := netip.AddrFrom4([4]byte{192, 0, 2, byte(20 + i)})
+		p.Annotations[placeholder.AnnotationAddresses] = addr.String()
+		p.Labels[placeholder.LabelVIP] = placeholder.VIPName(addr)
+		r.PodChanged(r.ctx, p)
+		r.turn()
+		r.guardInForce()
+		r.Liveness(r.ctx, liveness.Event{Kind: liveness.Silent, Addr: addr, MAC: mac3})
+		r.turn()
+	}
+	r.log = nil
+	counts := map[string]int{}
+	for range 5 {
+		r.askUnsure(r.ctx, r.clock.Now())
+		r.askUnsure(r.ctx, r.clock.Now())
+		if len(r.log) != askAtOnce {
+			t.Fatalf("asked %d times within a second, want %d", len(r.log), askAtOnce)
+		}
+		for _, what := range r.log {
+			counts[what]++
+		}
+		r.log = nil
+		r.clock.Step(askEvery)
+	}
+	for what, n := range counts {
+		if n != 4 {
+			t.Errorf("%s: %d times, want all of them equally often: %v", what, n, counts)
+		}
+	}
 }

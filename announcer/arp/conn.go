@@ -76,6 +76,15 @@ func (c *Conn) ProbeTo(addr netip.Addr, to wire.MAC) error {
 	return c.send("probing", addr, func(src wire.MAC) Frame { return NewProbeTo(src, addr, to) })
 }
 
+// Ask is Probe by who holds addr by a title: who hears it learns that, and who has addr, too, answers.
+func (c *Conn) Ask(addr netip.Addr, title wire.Title) error {
+	return c.send("asking for", addr, func(src wire.MAC) Frame {
+		f := NewProbe(src, addr)
+		f.Title, f.Titled = title, true
+		return f
+	})
+}
+
 // Request asks the machine to, from our address from, whether it has addr.
 func (c *Conn) Request(from, addr netip.Addr, to wire.MAC) error {
 	if !from.Is4() {

@@ -54,7 +54,8 @@ type Frame struct {
 	SenderIP     netip.Addr
 	TargetMAC    wire.MAC
 	TargetIP     netip.Addr
-	// Title is in the padding of an announcement by an announcer; Titled says whether there is one.
+	// Title is in the padding of an announcement by an announcer, and of a probe by one that holds the address; Titled says whether
+	// there is one.
 	Title  wire.Title
 	Titled bool
 	// At is when the frame was received; zero for frames to send.
@@ -100,7 +101,7 @@ func Parse(b []byte) (Frame, error) {
 	if f.SenderIP.IsMulticast() || f.SenderIP == netip.AddrFrom4([4]byte{255, 255, 255, 255}) {
 		return Frame{}, fmt.Errorf("%w: sender address %s", errMalformed, f.SenderIP)
 	}
-	if f.IsGratuitous() {
+	if f.IsGratuitous() || f.IsProbe() {
 		f.Title, f.Titled = wire.ParseTitle(p[payloadLen:])
 	}
 	return f, nil

@@ -56,6 +56,12 @@ func TestFramesAndBytes(t *testing.T) {
 			probe: true, heard: wire.Probe, of: vip,
 		},
 		{
+			name:  "a holder's question shows its title",
+			frame: Frame{Dest: wire.Broadcast, Source: here, Op: Request, SenderMAC: here, SenderIP: netip.IPv4Unspecified(), TargetIP: vip, Title: title, Titled: true},
+			bytes: "ffffffffffff 020000000001 0806 0001 0800 06 04 0001 020000000001 00000000 000000000000 c000020a e74b4c77 01 02 0000000000000003",
+			probe: true, heard: wire.Probe, of: vip,
+		},
+		{
 			name:       "an announcement as a request",
 			frame:      NewAnnouncement(Request, here, vip, title),
 			bytes:      "ffffffffffff 020000000001 0806 0001 0800 06 04 0001 020000000001 c000020a 020000000001 c000020a e74b4c77 01 02 0000000000000003",

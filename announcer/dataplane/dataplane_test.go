@@ -200,6 +200,7 @@ func TestDetectIPVS(t *testing.T) {
 		{name: "half of it", present: true, ignore: "1\n", announce: "0\n"},
 		{name: "settings can't be read", present: true},
 		{name: "strict", present: true, ignore: "1\n", announce: "2\n", strict: true},
+		{name: "stricter", present: true, ignore: "2\n", announce: "2\n", strict: true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			root := t.TempDir()
@@ -223,6 +224,54 @@ func TestDetectIPVS(t *testing.T) {
 			if got.Present != tt.present || got.Strict != tt.strict || (got.Message != "") != (tt.present && !tt.strict) {
 				t.Errorf("DetectIPVS() = %+v", got)
 			}
+			if ok, reason, message := got.Condition(); ok != (!tt.present || tt.strict) || reason == "" || message == "" {
+				t.Errorf("Condition() = %v, %q, %q", ok, reason, message)
+			}
 		})
+	}
+}
+
+func TestIPVSIsFollowedAsItComesAndIsMended(t *testing.T) {
+	root := t.TempDir()
+	clk := clocktesting.NewFakeClock(time.Unix(1000, 0))
+	told := make(chan IPVS)
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error)
+	go func() { done <- FollowIPVS(ctx, root, clk, func(v IPVS) { told <- v }) }()
+	if got := <-told; got.Present {
+		t.Errorf("without kube-ipvs0: %+v", got)
+	}
+	write := func(path, content string) {
+		path = filepath.Join(root, path)
+		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	next := func() IPVS {
+		for {
+			clk.Step(ipvsInterval) // a tick that comes too early for the loop is dropped
+			select {
+			case got := <-told:
+				return got
+			case <-time.After(10 * time.Millisecond):
+			}
+		}
+	}
+	write("sys/class/net/kube-ipvs0/address", "")
+	if got := next(); !got.Present || got.Strict {
+		t.Errorf("with kube-ipvs0: %+v", got)
+	}
+	write("proc/sys/net/ipv4/conf/all/arp_announce", "2\n")
+	write("proc/sys/net/ipv4/conf/all/arp_ignore", "1\n")
+	got := next()
+	for !got.Strict { // between the two writes
+		got = next()
+	}
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
 	}
 }

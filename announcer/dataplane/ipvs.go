@@ -1,10 +1,14 @@
 package dataplane
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
+
+	"k8s.io/utils/clock"
 )
 
 // ipvsInterface is the dummy interface on which kube-proxy's IPVS mode puts every load balancer's address, on every
@@ -27,8 +31,9 @@ func DetectIPVS(root string) IPVS {
 		return IPVS{}
 	}
 	ignore, announce := arpSetting(root, "arp_ignore"), arpSetting(root, "arp_announce")
-	// ipvs.strictARP sets exactly these (kube-proxy, pkg/proxy/ipvs/ipset and sysctl).
-	if ignore == "1" && announce == "2" {
+	// ipvs.strictARP sets arp_ignore to 1 and arp_announce to 2; all higher values of arp_ignore are stricter
+	// (Documentation/networking/ip-sysctl.rst).
+	if ignore != "0" && announce == "2" {
 		return IPVS{Present: true, Strict: true}
 	}
 	return IPVS{Present: true, Message: fmt.Sprintf(
@@ -42,4 +47,47 @@ func arpSetting(root, name string) string {
 		return "0"
 	}
 	return strings.TrimSpace(string(content))
+}
+
+// Reasons of the condition StrictARP.
+const (
+	// ReasonNotIPVS: kube-proxy isn't in IPVS mode, so nothing has to be strict.
+	ReasonNotIPVS = "NotIPVS"
+	// ReasonStrict: it is, and the node keeps to itself what other nodes announce.
+	ReasonStrict = "Strict"
+	// ReasonNotStrict: every node answers ARP for every VIP.
+	ReasonNotStrict = "NotStrict"
+)
+
+// Condition says in the words of a condition how it is.
+func (v IPVS) Condition() (ok bool, reason, message string) {
+	switch {
+	case !v.Present:
+		return true, ReasonNotIPVS, "kube-proxy doesn't run in IPVS mode"
+	case v.Strict:
+		return true, ReasonStrict, "kube-proxy runs in IPVS mode with strictARP"
+	}
+	return false, ReasonNotStrict, v.Message
+}
+
+// ipvsInterval is how often the settings are looked at: three small files. kube-proxy may start after the announcer, and be
+// reconfigured.
+const ipvsInterval = 30 * time.Second
+
+// FollowIPVS looks at once and then now and then, and tells what it finds when that has changed, until ctx ends. notify must not
+// block.
+func FollowIPVS(ctx context.Context, root string, clk clock.WithTicker, notify func(IPVS)) error {
+	ticker := clk.NewTicker(ipvsInterval)
+	defer ticker.Stop()
+	for first, last := true, (IPVS{}); ; first = false {
+		if now := DetectIPVS(root); first || now != last {
+			last = now
+			notify(now)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C():
+		}
+	}
 }

@@ -49,12 +49,23 @@ func (c *Core) insist(p *peer, now time.Time) []Probe {
 			probes = append(probes, c.query(t, Solicit, now))
 		}
 	}
-	if p.attempt == 1 || p.isDumb() {
+	if p.isDumb() {
 		return probes
 	}
+	return append(probes, c.seek(p, waiting, now)...)
+}
+
+// seek solicits a few of those that are awaited, once half of the wait is over: most alarms are false, and there is only so much
+// to spend.
+func (c *Core) seek(p *peer, waiting []*target, now time.Time) []Probe {
+	if p.sought >= 2*soughtEnough && !c.heardSince(p, p.soughtFrom) {
+		return nil // it is known by now that the node doesn't answer these either
+	}
+	var probes []Probe
 	for range min(len(waiting), soughtEnough) {
 		p.seeking++
-		if t := waiting[p.seeking%len(waiting)]; e.requests.take(now, solicitRate, solicitBurst) {
+		t := waiting[p.seeking%len(waiting)]
+		if now.Sub(t.since) >= p.silence/2 && t.sought < 2*soughtEnough && c.nic(p.nic).requests.take(now, solicitRate, solicitBurst) {
 			probes = append(probes, c.probe(t, Solicit, now))
 		}
 	}
@@ -112,11 +123,11 @@ func (c *Core) slowly(p *peer, now time.Time) []Probe {
 	return probes
 }
 
-// witnesses asks a few other machines for a sign of life, as long as our own NIC is in doubt.
+// witnesses asks a few other machines for a sign of life, unless one has answered since the turn before.
 func (c *Core) witnesses(p *peer, now time.Time) []Probe {
 	e := c.nic(p.nic)
 	w := e.others(p.mac)
-	if !w.answered.Before(now.Add(-c.config.Proof/4)) || e.polled.Equal(now) {
+	if w.answered.After(now.Add(-p.pausing)) || e.polled.Equal(now) {
 		return nil
 	}
 	e.polled = now

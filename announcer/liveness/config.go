@@ -25,9 +25,6 @@ type Config struct {
 	RankDelay time.Duration
 	// Alone is the silence that counts where no third machine was ever heard: nothing tells then which of the two is cut off.
 	Alone time.Duration
-	// Proof is how recently a third machine must have been heard on the NIC. It is well below Silence, so that what was heard
-	// before our own port was cut proves nothing; who was deaf for longer gives everybody a fresh start.
-	Proof time.Duration
 	// Late is by how much a turn may be late before it is void.
 	Late time.Duration
 	// ChaseEvery and ChaseFor: a node that addresses were taken over from is asked at that pace for that long, then each second.
@@ -46,7 +43,7 @@ func Balanced() Config {
 	return Config{
 		Every: 150 * time.Millisecond, Round: time.Second, Rate: 300,
 		Patience: 100 * time.Millisecond, Insist: 50 * time.Millisecond,
-		Silence: 600 * time.Millisecond, RankDelay: 400 * time.Millisecond, Alone: 3 * time.Second, Proof: 300 * time.Millisecond,
+		Silence: 600 * time.Millisecond, RankDelay: 400 * time.Millisecond, Alone: 3 * time.Second,
 		Late: 100 * time.Millisecond, ChaseEvery: 50 * time.Millisecond, ChaseFor: time.Minute,
 	}
 }
@@ -56,7 +53,7 @@ func Fast() Config {
 	return Config{
 		Every: 40 * time.Millisecond, Round: time.Second, Rate: 600,
 		Patience: 30 * time.Millisecond, Insist: 20 * time.Millisecond,
-		Silence: 120 * time.Millisecond, RankDelay: 150 * time.Millisecond, Alone: 3 * time.Second, Proof: 60 * time.Millisecond,
+		Silence: 120 * time.Millisecond, RankDelay: 150 * time.Millisecond, Alone: 3 * time.Second,
 		Late: 30 * time.Millisecond, ChaseEvery: 50 * time.Millisecond, ChaseFor: time.Minute,
 	}
 }

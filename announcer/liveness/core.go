@@ -20,9 +20,8 @@ type Core struct {
 	plan   Plan
 	nics   map[string]*earshot
 	past   history
-	// turned is the last turn, due when the next one ought to be, asleep the last time between turns that was too long.
+	// turned is the last turn, due when the next one ought to be.
 	turned, due time.Time
-	asleep      span
 	urgent      bool
 	events      []Event
 	stats       Stats
@@ -185,7 +184,6 @@ func (c *Core) Tick(now time.Time) ([]Probe, []Event) {
 			probes = append(probes, c.turn(p, now)...)
 		}
 	}
-	c.calm()
 	for _, probe := range probes {
 		c.stats.Sent[probe.Kind]++
 	}
@@ -199,7 +197,6 @@ func (c *Core) Tick(now time.Time) ([]Probe, []Event) {
 // questions must go unanswered before anything is certain.
 func (c *Core) void(now time.Time) {
 	c.stats.Voided++
-	c.asleep = span{c.turned, now}
 	missed := now.Sub(c.turned)
 	for _, p := range c.order {
 		p.sought = 0
@@ -215,32 +212,16 @@ func (c *Core) void(now time.Time) {
 	}
 }
 
-// calm ends the alarms of NICs behind which nobody is looked for any more.
-func (c *Core) calm() {
-	looking := map[string]bool{}
-	for _, p := range c.order {
-		looking[p.nic] = looking[p.nic] || p.alarmed
-	}
-	for name, e := range c.nics {
-		if !looking[name] {
-			e.alarm = time.Time{}
-		}
-	}
-}
-
-// hearAgain tells of NICs that hear again. Time in which this process was asleep is no silence: frames that came then and were
-// queued carry the kernel's time, and those that are answers never came as nobody asked. (What a long sleep means for addresses
-// that are held is up to their lifetimes.)
+// hearAgain tells of NICs that hear again. The kernel's times decide: frames that were queued while this process was stopped
+// leave no gap. Where there is one all the same, the whole machine was paused, or its port was cut; and a stopped process behind
+// whose NIC nobody but those who answer it is heard is told for nothing, which does no harm: it asks the wire. (What a long stop
+// means for addresses that are held is up to their lifetimes.)
 func (c *Core) hearAgain(now time.Time) {
 	for _, name := range slices.Sorted(maps.Keys(c.nics)) {
-		e := c.nics[name]
-		if e.gap.to.IsZero() {
-			continue
-		}
-		if e.gap.to.Sub(e.gap.from)-e.gap.overlap(c.asleep) >= deafness {
+		if e := c.nics[name]; e.again {
+			e.again = false
 			c.events = append(c.events, Event{Kind: HeardAgain, NIC: name, At: now})
 		}
-		e.gap = span{}
 	}
 }
 

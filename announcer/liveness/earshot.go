@@ -11,10 +11,8 @@ type earshot struct {
 	machines map[MAC]machine
 	// last is when anybody was heard last, steady since when no second passed without a frame.
 	last, steady time.Time
-	// alarm is since when somebody is looked for; from then on witnesses are asked, so that hearing nobody means something.
-	alarm time.Time
-	// gap is a silence that has just ended.
-	gap span
+	// again: a silence has just ended.
+	again bool
 	// polled is when witnesses were asked last.
 	polled time.Time
 	// requests bounds ARP requests and neighbour solicitations while somebody is looked for, witnessed those to witnesses and
@@ -31,21 +29,6 @@ type machine struct {
 	at, answered time.Time
 }
 
-// span of time.
-type span struct{ from, to time.Time }
-
-// overlap is how much of s lies within other.
-func (s span) overlap(other span) time.Duration {
-	from, to := s.from, s.to
-	if other.from.After(from) {
-		from = other.from
-	}
-	if other.to.Before(to) {
-		to = other.to
-	}
-	return max(to.Sub(from), 0)
-}
-
 const (
 	// A segment has hundreds of machines; a few that were heard of late are enough to tell that our NIC works.
 	maxMachines  = 32
@@ -60,24 +43,15 @@ const (
 	deafness, steadiness = time.Second, 5 * time.Second
 )
 
-// hear notes a frame and returns how long nobody had been heard before it.
-func (e *earshot) hear(s Sighting, answer bool) (quiet time.Duration) {
+// hear notes a frame.
+func (e *earshot) hear(s Sighting, answer bool) {
 	if s.At.After(e.last) {
 		switch {
 		case e.last.IsZero():
 			e.steady = s.At
-		default:
-			from := e.last
-			if e.alarm.After(from) {
-				from = e.alarm
-			}
-			quiet = s.At.Sub(from)
-			if s.At.Sub(e.last) >= deafness {
-				if e.last.Sub(e.steady) >= steadiness {
-					e.gap = span{e.last, s.At}
-				}
-				e.steady = s.At
-			}
+		case s.At.Sub(e.last) >= deafness:
+			e.again = e.again || e.last.Sub(e.steady) >= steadiness
+			e.steady = s.At
 		}
 		e.last = s.At
 	}
@@ -101,7 +75,6 @@ func (e *earshot) hear(s Sighting, answer bool) (quiet time.Duration) {
 		}
 		delete(e.machines, oldest)
 	}
-	return quiet
 }
 
 // witness says what is known of machines other than that one.

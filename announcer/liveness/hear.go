@@ -90,15 +90,24 @@ func (c *Core) Frame(nic string, s Sighting) {
 // sight notes a frame.
 func (c *Core) sight(nic string, s Sighting, answer bool) {
 	e := c.nic(nic)
-	quiet := e.hear(s, answer)
-	if e.gap.to.Equal(s.At) && !e.gap.to.IsZero() {
-		c.urgent = true
-	}
-	if e.alarm.IsZero() { // nobody waits for anything yet
+	last := e.last
+	e.hear(s, answer)
+	c.urgent = c.urgent || e.again
+	if !s.At.After(last) {
 		return
 	}
 	for _, p := range c.order {
-		if p.nic == nic && quiet > c.proof(p) {
+		if p.nic != nic || !p.alarmed { // who isn't looked for isn't asked so often that a pause means anything
+			continue
+		}
+		quiet := s.At.Sub(last)
+		if p.since.After(last) {
+			quiet = s.At.Sub(p.since)
+		}
+		if quiet > 2*p.pausing+p.delays.stretch(p.silence) {
+			p.resumed = s.At
+		}
+		if quiet > p.proof() {
 			p.sought = 0
 			for _, t := range p.targets {
 				if !t.since.IsZero() {

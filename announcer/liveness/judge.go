@@ -30,17 +30,18 @@ func (c *Core) raise(p *peer, now time.Time) {
 	if p.alarmed {
 		return
 	}
-	p.alarmed, p.attempt, p.since, p.next = true, 0, now, now
-	e := c.nic(p.nic)
-	if e.alarm.IsZero() {
-		e.alarm = now
-	}
+	p.alarmed, p.attempt, p.since, p.next, p.pausing = true, 0, now, now, p.insist
 	// Where nothing at all came from the node since the question that is overdue, the others are silent since then too.
-	if e.lastOf(p.mac).Before(overdue.since) {
-		for _, t := range p.targets {
-			if t.watched() && (t.since.IsZero() || t.since.After(overdue.since)) {
-				t.since = overdue.since
-			}
+	if !c.quietSince(p, overdue.since) {
+		return
+	}
+	since := overdue.since
+	if last := c.nic(p.nic).lastOf(p.mac); last.After(since) {
+		since = last
+	}
+	for _, t := range p.targets {
+		if t.watched() && (t.since.IsZero() || t.since.After(since)) {
+			t.since = since
 		}
 	}
 }
@@ -55,7 +56,7 @@ func (c *Core) judge(p *peer, now time.Time) {
 		at, ok := c.silentAt(t, w, now)
 		switch {
 		case !ok || at.After(now):
-		case w.third && w.heard.Before(now.Add(-c.proof(p))):
+		case w.third && (w.heard.Before(now.Add(-p.proof())) || t.unanswered >= enough && w.heard.Before(t.covered)):
 			if !t.unproven {
 				t.unproven = true
 				c.stats.Unproven++
@@ -69,7 +70,7 @@ func (c *Core) judge(p *peer, now time.Time) {
 // silence tells that a target is silent.
 func (c *Core) silence(p *peer, t *target, now time.Time) {
 	if p.purpose == guarding && !t.shadow {
-		whole := c.nic(p.nic).lastOf(p.mac).Before(t.since)
+		whole := c.quietSince(p, t.since)
 		c.past.add(verdict{nic: t.NIC, addr: t.Addr, mac: t.MAC, at: now, whole: whole})
 		c.events = append(c.events, Event{Kind: Silent, NIC: t.NIC, Addr: t.Addr, MAC: t.MAC, At: now, Since: t.since, Probes: t.unanswered})
 	}
@@ -92,22 +93,25 @@ func (c *Core) silentAt(t *target, w witness, now time.Time) (time.Time, bool) {
 	needed = needed<<c.past.backOff(t.Addr, now) + time.Duration(t.Rank)*c.config.RankDelay
 	// Where nobody else is known, nothing tells which of the two is cut off. And where others are heard but no longer answer,
 	// our own frames may be what gets lost.
-	if !w.third || w.answering && w.answered.Before(now.Add(-c.proof(p))) {
+	if !w.third || w.answering && w.answered.Before(now.Add(-p.proof())) {
 		needed = max(needed, c.config.Alone)
 	}
-	return t.since.Add(needed), true
+	at := t.since.Add(needed)
+	if again := p.resumed.Add(p.silence / 2); again.After(at) {
+		at = again
+	}
+	return at, true
 }
 
 // askedEnough says whether enough questions went unanswered. Solicitations are too few for each address to be asked for by them
-// often; where the node is silent as a whole, those for its other addresses count too.
+// often; where nothing at all came from the node since, those for its other addresses count too.
 func (c *Core) askedEnough(t *target) bool {
 	if t.unanswered >= enough && t.sought >= soughtEnough {
 		return true
 	}
 	p := t.peer
-	last := c.nic(p.nic).lastOf(p.mac)
 	switch {
-	case t.unanswered == 0 || !last.Before(t.since) || !last.Before(p.soughtFrom):
+	case t.unanswered == 0 || p.sought == 0 || c.heardSince(p, p.soughtFrom):
 		return false
 	case p.isDumb(): // only solicitations are questions
 		return p.sought >= 2*enough
@@ -115,10 +119,14 @@ func (c *Core) askedEnough(t *target) bool {
 	return t.unanswered >= enough && p.sought >= soughtEnough
 }
 
-// proof is how recently somebody else must have been heard for a verdict about a peer: no less than the time in which witnesses
-// are asked twice.
-func (c *Core) proof(p *peer) time.Duration {
-	return max(c.config.Proof+p.delays.stretch(c.config.Proof), 2*p.pausing)
+// heardSince says whether anything came from a node since a time.
+func (c *Core) heardSince(p *peer, since time.Time) bool {
+	return !c.nic(p.nic).lastOf(p.mac).Before(since)
+}
+
+// quietSince says whether a node sent nothing since a time but what was under way then.
+func (c *Core) quietSince(p *peer, since time.Time) bool {
+	return c.nic(p.nic).lastOf(p.mac).Before(since.Add(p.delays.stretch(p.pace.patience)))
 }
 
 // Suspicious says whether Tick at that time would find a silence: whoever drains sockets does it then.

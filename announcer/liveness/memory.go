@@ -47,8 +47,9 @@ const (
 	maxBackOff = 3
 	// A node that was silent as a whole and is heard again within soon was paused, not dead: no machine starts that fast.
 	soon = 2 * time.Second
-	// One that answers for the address within later had it all the time.
-	later = time.Minute
+	// One that answers for the address within later had it all the time, and was away for no longer than a virtual machine is
+	// that is moved. Who was away for longer, as by a cut port, was rightly succeeded.
+	later = 3 * time.Second
 )
 
 func (h *history) add(v verdict) {

@@ -146,12 +146,11 @@ func TestHearingAgain(t *testing.T) {
 			chatter(s, 200*ms)
 			s.at(10*sec, func() { s.pause(4 * sec) })
 		}, 0},
-		{"not when this process was stopped and so asked nobody", func(s *simulation) {
-			a := machine0(1, vips(0, 3)...)
-			s.hosts[a.mac] = a
-			s.core.SetTargets(guard(a), s.now)
-			s.at(10*sec, func() { s.pause(4 * sec) })
-		}, 0},
+		{"once when the whole machine was paused", func(s *simulation) {
+			chatter(s, 200*ms)
+			s.cut = func(at time.Duration) bool { return at > 10*sec && at < 13*sec }
+			s.at(10*sec, func() { s.pause(3 * sec) })
+		}, 1},
 		{"once when the port was cut before this process was stopped for a moment", func(s *simulation) {
 			chatter(s, 200*ms)
 			s.cut = func(at time.Duration) bool { return at > 10*sec && at < 14*sec }

@@ -34,8 +34,10 @@ type peer struct {
 	alarmed bool
 	since   time.Time
 	attempt int
-	// pausing is the time to the next turn of the alarm.
+	// pausing is the time to the next turn of the alarm. resumed is when somebody was heard in it after a pause that is no proof
+	// of anything, but more than two turns without an answer.
 	pausing time.Duration
+	resumed time.Time
 	delays  delays
 	// sought is how many solicitations were sent to it since soughtFrom, when it was last heard before the first of them.
 	sought     int
@@ -77,6 +79,8 @@ type target struct {
 	asked, since time.Time
 	unanswered   int
 	kind         Kind
+	// covered is when enough of them had been sent.
+	covered time.Time
 	// sought is how many of the unanswered questions, those that don't count too, were solicitations.
 	sought int
 	// echoed is when the first echo was sent that is unanswered.
@@ -96,7 +100,9 @@ func (c *Core) query(t *target, kind Kind, now time.Time) Probe {
 	if t.since.IsZero() {
 		t.since = now
 	}
-	t.unanswered++
+	if t.unanswered++; t.unanswered == enough {
+		t.covered = now
+	}
 	if kind == Echo && t.echoed.IsZero() {
 		t.echoed = now
 	}
@@ -108,7 +114,7 @@ func (c *Core) probe(t *target, kind Kind, now time.Time) Probe {
 	if kind == Solicit {
 		t.sought++
 		p := t.peer
-		if p.sought == 0 || !c.nic(p.nic).lastOf(p.mac).Before(p.soughtFrom) {
+		if p.sought == 0 || c.heardSince(p, p.soughtFrom) {
 			p.sought, p.soughtFrom = 0, now
 		}
 		p.sought++
@@ -120,7 +126,9 @@ func (c *Core) probe(t *target, kind Kind, now time.Time) Probe {
 func (t *target) forget() { t.restart(time.Time{}) }
 
 // restart begins the wait for an answer anew.
-func (t *target) restart(at time.Time) { t.since, t.unanswered, t.sought, t.unproven = at, 0, 0, false }
+func (t *target) restart(at time.Time) {
+	t.since, t.unanswered, t.sought, t.unproven = at, 0, 0, false
+}
 
 // parked: a successor is watched instead.
 func (t *target) parked() bool { return t.successor != nil && !t.successor.silent }
@@ -141,6 +149,11 @@ func (p *peer) usual() Kind {
 
 // patience is how long an answer may take.
 func (p *peer) patience() time.Duration { return p.pace.patience + p.delays.stretch(p.pace.patience) }
+
+// proof is how recently somebody else must have been heard for a verdict, and how long nobody may have been heard in an alarm
+// before the wait for answers begins anew: two turns, in each of which witnesses are asked too, and the time that answers take.
+// It is well below the silence that counts, so that what was heard before our own port was cut proves nothing.
+func (p *peer) proof() time.Duration { return 2*p.pausing + p.patience() }
 
 // overdue returns the target whose answer has been awaited for longest, if for too long.
 func (p *peer) overdue(now time.Time) *target {

@@ -55,7 +55,8 @@ type Frame struct {
 	// source's in a solicitation, the target's in an advertisement. Zero
 	// without one.
 	Link wire.MAC
-	// Title is in an option of an announcement by an announcer; Titled says whether there is one.
+	// Title is in an option of an announcement by an announcer, and of a probe by one that holds the address; Titled says whether
+	// there is one.
 	Title  wire.Title
 	Titled bool
 	// At is when the frame was received; zero for frames to send.
@@ -155,7 +156,7 @@ func (f *Frame) parseOptions(b []byte, want byte) error {
 		switch {
 		case b[0] == want && n == 8 && f.Link.IsZero():
 			f.Link = wire.MAC(b[2:8])
-		case b[0] == optionTitle && f.Advertisement && !f.Solicited && !f.Titled:
+		case b[0] == optionTitle && !f.Titled && (f.IsProbe() || f.Advertisement && !f.Solicited):
 			f.Title, f.Titled = wire.ParseTitle(b[2:n])
 		}
 		b = b[n:]
@@ -191,15 +192,18 @@ func (f Frame) message() ndp.Message {
 			options = append(options, &ndp.LinkLayerAddress{Direction: d, Addr: net.HardwareAddr(f.Link[:])})
 		}
 	}
+	title := func() {
+		if f.Titled {
+			options = append(options, &ndp.RawOption{Type: optionTitle, Length: (2 + wire.TitleLen) / 8, Value: f.Title.AppendTo(nil)})
+		}
+	}
 	if !f.Advertisement {
 		link(ndp.Source)
+		title()
 		return &ndp.NeighborSolicitation{TargetAddress: f.Target, Options: options}
 	}
 	link(ndp.Target)
-	if f.Titled {
-		title := &ndp.RawOption{Type: optionTitle, Length: (2 + wire.TitleLen) / 8, Value: f.Title.AppendTo(nil)}
-		options = append(options, title)
-	}
+	title()
 	return &ndp.NeighborAdvertisement{
 		Solicited: f.Solicited, Override: f.Override, TargetAddress: f.Target, Options: options,
 	}

@@ -68,6 +68,11 @@ func TestFramesAndBytes(t *testing.T) {
 			probe: true, heard: wire.Probe, of: vip, mac: here,
 		},
 		{
+			name:  "a holder's question shows its title",
+			frame: Frame{Dest: groupMAC(SolicitedNode(vip)), Source: here, From: netip.IPv6Unspecified(), To: SolicitedNode(vip), Target: vip, Title: title, Titled: true},
+			probe: true, heard: wire.Probe, of: vip, mac: here,
+		},
+		{
 			name:  "a probe to one machine keeps its IPv6 destination",
 			frame: NewProbeTo(here, vip, there),
 			bytes: "020000000002 020000000001 86dd 60000000 0018 3a ff" + hexZero + hexNode +

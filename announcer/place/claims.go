@@ -2,6 +2,7 @@ package place
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"evenkeel.io/evenkeel/announcer/arp/wire"
@@ -10,9 +11,10 @@ import (
 // Said is a frame about the address from a machine that isn't this one.
 type Said struct {
 	From MAC
-	// Kind is Probe for a machine that wants the address; all others mean that it has it, or says so.
+	// Kind is Probe for a machine that asks for the address: because it wants it, or, with a title, because it has it and asks who
+	// else does. All others mean that it has it, or says so.
 	Kind wire.Kind
-	// Title by which it says so; only announcements of our kind have one.
+	// Title by which it has it; only announcements and questions of our kind show one.
 	Title  Title
 	Titled bool
 }
@@ -20,9 +22,9 @@ type Said struct {
 // Heard tells of a frame about the address. Between nodes of the cluster the higher title wins, whatever came first.
 func (m *Machine) Heard(said Said, now time.Time) []Effect {
 	title, ours := m.titleOf(said)
-	if said.Kind == wire.Probe {
-		if m.state == Held && !m.missing && m.isPeer(said.From) {
-			return []Effect{{Do: Assert, NIC: m.nic}} // an answer with our title, which the kernel's has not
+	if said.Kind == wire.Probe && !said.Titled {
+		if m.state == Held && m.isPeer(said.From) {
+			return m.assert() // an answer with our title, which the kernel's has not
 		}
 		return nil
 	}
@@ -44,17 +46,20 @@ func (m *Machine) Heard(said Said, now time.Time) []Effect {
 }
 
 func (m *Machine) heardWhileHeld(said Said, title Title, ours bool, now time.Time) []Effect {
-	fresh := now.Sub(m.boundAt) < m.config.Settle
-	switch order := title.Compare(m.title); {
-	case ours && !said.Titled && fresh:
-		return nil // a straggler of the move
-	case ours && order > 0:
+	order := title.Compare(m.title)
+	if order == 0 && said.Titled && m.isPeer(said.From) && m.nic.MAC != (MAC{}) {
+		order = slices.Compare(said.From[:], m.nic.MAC[:]) // their lists differ, which the API will mend
+	}
+	if said.Titled && said.From == m.doubted {
+		m.doubted = MAC{}
+	}
+	switch {
+	case ours && said.Titled && order > 0:
 		return m.superseded(said.From, title, now)
-	case ours && (order < 0 || !said.Titled):
-		if m.missing {
-			return nil
-		}
-		return []Effect{{Do: Assert, NIC: m.nic}}
+	case ours && said.Titled && order < 0:
+		return m.assert()
+	case ours && !said.Titled:
+		return m.doubt(said, title, now)
 	}
 	// A machine that isn't ours, or two placeholders that nobody has put in an order.
 	if now.Before(m.lateUntil) {
@@ -66,6 +71,44 @@ func (m *Machine) heardWhileHeld(said Said, title Title, ours bool, now time.Tim
 	}
 	return nil
 }
+
+// doubt deals with a peer that speaks for the address and doesn't show by what title, as kernels do. It is shown ours: should its
+// title be higher it shows that, and otherwise it gives way. Where it goes on to announce the address without a title, titles don't
+// get through, and its place counts. What kernels say by themselves doesn't: with kube-proxy in IPVS mode all of them have the address.
+func (m *Machine) doubt(said Said, title Title, now time.Time) []Effect {
+	if now.Sub(m.boundAt) < m.config.Settle {
+		return nil // a straggler of the move
+	}
+	if said.Kind == wire.Claim && title.Compare(m.title) > 0 {
+		waited := now.Sub(m.doubtedAt)
+		if said.From == m.doubted && waited > doubtAfter && waited < doubtFor {
+			return m.superseded(said.From, title, now)
+		}
+		if said.From != m.doubted || waited >= doubtFor {
+			m.doubted, m.doubtedAt = said.From, now
+		}
+	}
+	return m.assert()
+}
+
+// A peer that announces the address longer than doubtAfter after it was shown our title has seen it; what it says after doubtFor is
+// another matter.
+const (
+	doubtAfter = 300 * time.Millisecond
+	doubtFor   = 5 * time.Second
+)
+
+// assert shows our title to who speaks for the address.
+func (m *Machine) assert() []Effect {
+	if m.missing {
+		return nil
+	}
+	return []Effect{{Do: Assert, NIC: m.nic}}
+}
+
+// Unsure says whether another node may have the address where it can't be heard: the wire is asked now and then, until that node has
+// come back.
+func (m *Machine) Unsure() bool { return m.Bound() && m.unsure }
 
 // titleOf returns by what title a frame speaks for the address. Where it doesn't say so itself, the place of its sender among our
 // peers counts: the kernel's own answers have no title. ours is false for machines outside of the cluster.
@@ -82,7 +125,7 @@ func (m *Machine) titleOf(said Said) (title Title, ours bool) {
 // learn follows, while the address is guarded, who has it by now.
 func (m *Machine) learn(said Said, title Title, ours bool, now time.Time) {
 	switch order := title.Compare(m.guardedTitle); {
-	case !ours:
+	case !ours, !said.Titled && said.Kind == wire.Use: // a kernel that has the address for another reason asks from it, too
 	case said.From == m.guarded:
 		m.guardedTitle = higher(m.guardedTitle, title)
 		if said.Titled && !m.had {
@@ -91,6 +134,8 @@ func (m *Machine) learn(said Said, title Title, ours bool, now time.Time) {
 		}
 	case order > 0, order == 0 && !m.heard && m.isPeer(said.From): // the latter is another NIC of the same node
 		m.watch(said.From, title, true, now)
+	default:
+		m.other, m.otherTitle, m.otherAt = said.From, title, now
 	}
 }
 

@@ -49,6 +49,7 @@ func (m *Machine) Verdict(probe uint64, owner, ignored MAC, now time.Time) []Eff
 			m.chase(ignored, now.Add(m.config.HandoverFor))
 		default:
 			m.chase(m.wish.Previous, now.Add(m.config.ChaseFor)) // it is cut off, or gone
+			m.unsure = m.wish.Previous != MAC{}
 		}
 		return []Effect{{Do: Bind, NIC: m.nic}}
 	case m.isPeer(owner):

@@ -38,6 +38,8 @@ type Config struct {
 	// SearchAfter is how long a node that did have the address may be unheard before the wire is asked who has it. Each standby
 	// before this one adds as much.
 	SearchAfter time.Duration
+	// OtherFor is how long it counts, when the node that is guarded falls silent, that another one had the address as well.
+	OtherFor time.Duration
 	// HandoverFor is how long a node that the address was taken from while it lived is asked whether it has let go, and
 	// ReturnedFor one that has come back, since its last answer. ChaseFor is how long one that hasn't is waited for.
 	HandoverFor, ReturnedFor, ChaseFor time.Duration
@@ -55,6 +57,7 @@ func DefaultConfig() Config {
 		DefendInterval: 10 * time.Second,
 		Settle:         500 * time.Millisecond,
 		SearchAfter:    2 * time.Second,
+		OtherFor:       3 * time.Second,
 		HandoverFor:    10 * time.Second,
 		ReturnedFor:    30 * time.Second,
 		ChaseFor:       15 * time.Minute,
@@ -89,6 +92,8 @@ type Wish struct {
 // NIC is where an address is bound.
 type NIC struct {
 	Name string
+	// MAC settles which of two peers with the same title keeps an address: the higher. Zero while it isn't known.
+	MAC MAC
 	// RequireOwn: the address waits behind the NIC's own address of its family.
 	RequireOwn bool
 	// Deaf: no other machine was heard behind it of late, so that nobody's silence means anything.
@@ -215,9 +220,18 @@ type Machine struct {
 	heard, had bool
 	searchAt   time.Time
 	searching  bool
+	// other has it as well, by a lower title, as after a split.
+	other      MAC
+	otherTitle Title
+	otherAt    time.Time
 	// takenFrom is whom the address was taken over from, which may not know yet, and is asked until chaseUntil.
 	takenFrom  MAC
 	chaseUntil time.Time
+	// unsure: it couldn't be heard when the address was bound, so that it, or one after it, may have it where we can't hear.
+	unsure bool
+	// doubted is a peer that spoke for the address without showing a title, though it may have the higher one.
+	doubted   MAC
+	doubtedAt time.Time
 	// waiting says why, while nothing is bound.
 	reason  Reason
 	message string
@@ -244,6 +258,9 @@ func (m *Machine) State() State { return m.state }
 
 // NIC returns where the address is or would be bound.
 func (m *Machine) NIC() NIC { return m.nic }
+
+// SetMAC tells the MAC address of the NIC, which an earlier process's addresses are on.
+func (m *Machine) SetMAC(mac MAC) { m.nic.MAC = mac }
 
 // Title returns by what title the address is announced here.
 func (m *Machine) Title() Title { return m.title }

@@ -29,6 +29,7 @@ func (m *Machine) Memory() Memory {
 func (m *Machine) Adopt(nic NIC, memory Memory, now time.Time) {
 	m.state, m.nic, m.title = Held, nic, memory.Title
 	m.chase(memory.Peer, now.Add(m.config.ChaseFor))
+	m.unsure = memory.Peer != MAC{}
 }
 
 // Remember lets the first wish go on with what an earlier process of this node knew of an address that it guarded.

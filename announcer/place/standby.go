@@ -77,6 +77,9 @@ func (m *Machine) follow(now time.Time) {
 func (m *Machine) watch(mac MAC, title Title, had bool, now time.Time) {
 	m.guarded, m.guardedTitle, m.heard, m.had = mac, title, false, had
 	m.retries = 0
+	if m.other == mac {
+		m.other = MAC{}
+	}
 	m.searchLater(now)
 }
 
@@ -116,6 +119,11 @@ func (m *Machine) Silent(from MAC, now time.Time) []Effect {
 	if m.state != Guarding || from != m.guarded && !m.sameNode(from, m.guarded) {
 		return nil
 	}
+	if m.other != (MAC{}) && now.Sub(m.otherAt) < m.config.OtherFor {
+		m.watch(m.other, m.otherTitle, true, now)
+		m.other = MAC{}
+		return nil
+	}
 	m.takeOver(now)
 	return []Effect{{Do: Bind, NIC: m.nic}}
 }
@@ -130,11 +138,12 @@ func (m *Machine) takeOver(now time.Time) {
 	m.state, m.probed, m.searching, m.lost = Binding, false, false, false
 	m.title = higher(wished(m.wish), m.guardedTitle.After())
 	m.chase(m.guarded, now.Add(m.config.ChaseFor))
+	m.unsure = true
 }
 
 // chase asks a node that had the address until it has let go.
 func (m *Machine) chase(mac MAC, until time.Time) {
-	m.takenFrom, m.chaseUntil = mac, until
+	m.takenFrom, m.chaseUntil, m.unsure = mac, until, false
 	if mac == (MAC{}) {
 		m.chaseUntil = time.Time{}
 	}
@@ -146,10 +155,7 @@ func (m *Machine) Returned(from MAC, now time.Time) []Effect {
 		return nil
 	}
 	m.chaseUntil = now.Add(m.config.ReturnedFor)
-	if m.missing {
-		return nil
-	}
-	return []Effect{{Do: Assert, NIC: m.nic}}
+	return m.assert()
 }
 
 func (m *Machine) guardReport() Report {

@@ -103,10 +103,30 @@ func TestStandby(t *testing.T) {
 			func(m *Machine) []Effect { return m.Heard(titled(peer, 1, 3), at(1001*time.Millisecond)) }, letGo, Guarding, ReasonNotHeard, Watched{MAC: peer}},
 		{"an active that was cut off gives way to a node that it has never heard of", held,
 			func(m *Machine) []Effect { return m.Heard(titled(stranger, 7, 1), at(30*time.Second)) }, letGo, Guarding, ReasonSuperseded, Watched{MAC: stranger}},
+		{"of two peers with the same title the higher MAC address keeps it", func(t *testing.T) *Machine { m := tookOver(t); m.SetMAC(MAC{1}); return m },
+			func(m *Machine) []Effect { return m.Heard(titled(peer, 1, 2), at(3*time.Second)) }, letGo, Guarding, ReasonNotHeard, Watched{MAC: peer}},
+		{"and the lower is told so", func(t *testing.T) *Machine { m := tookOver(t); m.SetMAC(MAC{4}); return m },
+			func(m *Machine) []Effect { return m.Heard(titled(peer, 1, 2), at(3*time.Second)) }, []Action{Assert}, Held, ReasonTookOver, Watched{MAC: active, Chase: true}},
 		{"an active gives way to its standby, and guards it", promoted,
 			func(m *Machine) []Effect { return m.Heard(titled(peer, 2, 2), at(3*time.Second)) }, letGo, Guarding, ReasonSuperseded, Watched{MAC: peer}},
-		{"an active gives way to its standby's answer too, though the kernel's has no title", promoted,
-			func(m *Machine) []Effect { return m.Heard(Said{From: peer, Kind: wire.Answer}, at(3*time.Second)) }, letGo, Guarding, ReasonSuperseded, Watched{MAC: peer}},
+		{"an active shows its title to a standby that answers, as the kernel's answer has none", promoted,
+			func(m *Machine) []Effect { return m.Heard(Said{From: peer, Kind: wire.Answer}, at(3*time.Second)) }, []Action{Assert}, Held, ReasonAnnouncing, Watched{MAC: active, Chase: true}},
+		{"and goes on to, as kernels know nothing of titles", func(t *testing.T) *Machine {
+			m := promoted(t)
+			m.Heard(Said{From: peer, Kind: wire.Answer}, at(3*time.Second))
+			return m
+		},
+			func(m *Machine) []Effect { return m.Heard(Said{From: peer, Kind: wire.Answer}, at(4*time.Second)) }, []Action{Assert}, Held, ReasonAnnouncing, Watched{MAC: active, Chase: true}},
+		{"and to a standby that announces without a title", promoted,
+			func(m *Machine) []Effect { return m.Heard(claim(peer), at(3*time.Second)) }, []Action{Assert}, Held, ReasonAnnouncing, Watched{MAC: active, Chase: true}},
+		{"but gives way when that one goes on", func(t *testing.T) *Machine { m := promoted(t); m.Heard(claim(peer), at(3*time.Second)); return m },
+			func(m *Machine) []Effect { return m.Heard(claim(peer), at(4*time.Second)) }, letGo, Guarding, ReasonSuperseded, Watched{MAC: peer}},
+		{"though not when it has shown a lower title", func(t *testing.T) *Machine {
+			m := promoted(t)
+			m.Heard(claim(peer), at(3*time.Second))
+			m.Heard(titled(peer, 1, 3), at(3100*time.Millisecond))
+			return m
+		}, func(m *Machine) []Effect { return m.Heard(claim(peer), at(4*time.Second)) }, []Action{Assert}, Held, ReasonAnnouncing, Watched{MAC: active, Chase: true}},
 		{"it isn't promoted by the same news again", func(t *testing.T) *Machine {
 			m := promoted(t)
 			m.Heard(titled(peer, 2, 2), at(3*time.Second))

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"slices"
 	"time"
 
 	"k8s.io/klog/v2"
@@ -166,41 +165,64 @@ const (
 	answerWithin = 60 * time.Millisecond
 )
 
-// Ask asks the NIC's segment once for each of some addresses who else has it, and announces none of them before there was time to
-// answer. The answers come to Heard.
-func (s *Set) Ask(ctx context.Context, nicName string, addrs []netip.Addr) {
+// Question is what Ask asks for.
+type Question struct {
+	Addr netip.Addr
+	// Title by which this node has the address; Held is false if it hasn't.
+	Title wire.Title
+	Held  bool
+}
+
+// Ask asks the NIC's segment once for each of some addresses who else has it. The answers come to Heard. With hold none of them is
+// announced before there was time to answer.
+func (s *Set) Ask(ctx context.Context, nicName string, questions []Question, hold bool) {
 	s.mu.Lock()
 	seg, ok := s.segments[nicName]
 	if !ok || s.closed {
 		s.mu.Unlock()
 		return
 	}
+	asked := map[netip.Addr]bool{}
+	for _, q := range questions {
+		asked[q.Addr] = true
+	}
 	for key := range s.heard { // what was said before is news again
-		if slices.Contains(addrs, key.addr) {
+		if asked[key.addr] {
 			delete(s.heard, key)
 		}
 	}
 	s.running.Add(1)
 	s.mu.Unlock()
-	for i, addr := range addrs {
-		s.opts.Announcer.Hold(addr, answerWithin+time.Duration(i)*askEvery)
+	if hold {
+		for i, q := range questions {
+			s.opts.Announcer.Hold(q.Addr, answerWithin+time.Duration(i)*askEvery)
+		}
 	}
 	go func() {
 		defer s.running.Done()
-		for i, addr := range addrs {
+		for i, q := range questions {
 			if i > 0 {
 				time.Sleep(askEvery)
 			}
 			err := s.opts.Limiter.Wait(ctx, 1)
+			if err == nil && hold {
+				s.opts.Announcer.Hold(q.Addr, answerWithin)
+			}
 			if err == nil {
-				s.opts.Announcer.Hold(addr, answerWithin)
-				err = seg.side(addr).link.Probe(addr)
+				err = seg.side(q.Addr).ask(q)
 			}
 			if err != nil {
-				klog.FromContext(ctx).V(1).Info("Asking who else has an address failed", "vip", addr, "interface", nicName, "err", err)
+				klog.FromContext(ctx).V(1).Info("Asking who else has an address failed", "vip", q.Addr, "interface", nicName, "err", err)
 			}
 		}
 	}()
+}
+
+func (s *side) ask(q Question) error {
+	if q.Held {
+		return s.link.Ask(q.Addr, q.Title)
+	}
+	return s.link.Probe(q.Addr)
 }
 
 // Silence cancels every announcement of addr. No frame of it leaves after it returns.

@@ -70,6 +70,7 @@ type link interface {
 	announce.Link
 	Run(ctx context.Context, hear func(probe.Heard)) error
 	Request(from, addr netip.Addr, to probe.MAC) error
+	Ask(addr netip.Addr, title wire.Title) error
 	Close() error
 }
 

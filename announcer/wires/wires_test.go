@@ -4,6 +4,7 @@ import (
 	"context"
 	"net"
 	"net/netip"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -12,7 +13,9 @@ import (
 
 	"evenkeel.io/evenkeel/announcer/address/nstest"
 	"evenkeel.io/evenkeel/announcer/announce"
+	"evenkeel.io/evenkeel/announcer/arp"
 	"evenkeel.io/evenkeel/announcer/arp/wire"
+	"evenkeel.io/evenkeel/announcer/ndp"
 	"evenkeel.io/evenkeel/announcer/nic"
 	"evenkeel.io/evenkeel/announcer/probe"
 )
@@ -30,6 +33,8 @@ type rig struct {
 	pair  *nstest.Pair
 	nics  []nic.NIC
 	heard chan probe.MAC
+	said  chan probe.Heard
+	sent  atomic.Int32 // announcements
 }
 
 func start(t *testing.T) *rig {
@@ -41,17 +46,18 @@ func start(t *testing.T) *rig {
 	if err != nil {
 		t.Fatal(err)
 	}
-	scheduler, err := announce.New(announce.Options{Limiter: limiter})
+	r := &rig{pair: p, heard: make(chan probe.MAC, 64), said: make(chan probe.Heard, 1024)}
+	scheduler, err := announce.New(announce.Options{Limiter: limiter, Observe: func(announce.Result) { r.sent.Add(1) }})
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &rig{pair: p, heard: make(chan probe.MAC, 64)}
 	timing := probe.Quick()
 	timing.Late = time.Second
 	r.Set = New(Options{Timing: timing, Listen: func(string, probe.Heard) {}, Limiter: limiter, Announcer: scheduler, Heard: func(h probe.Heard) {
 		if h.Addr == vip && h.Kind != probe.KindProbe {
 			r.heard <- h.MAC
 		}
+		r.said <- h
 	}})
 	r.nics = []nic.NIC{{
 		Name: "wire0", Index: p.Index(), MAC: p.Link.Attrs().HardwareAddr, Up: true, Carrier: true,
@@ -197,4 +203,131 @@ func TestAnnouncingMovesTheNeighboursEntry(t *testing.T) {
 		}
 		return false
 	})
+}
+
+// wait returns the first frame that is as wanted.
+func (r *rig) wait(t *testing.T, what string, wanted func(probe.Heard) bool) probe.Heard {
+	t.Helper()
+	timeout := time.After(generous)
+	for {
+		select {
+		case h := <-r.said:
+			if wanted(h) {
+				return h
+			}
+		case <-timeout:
+			t.Fatalf("not heard: %s", what)
+		}
+	}
+}
+
+var vip6 = netip.MustParseAddr("2001:db8::10")
+
+func TestAQuestionIsAnsweredByWhoHasTheAddress(t *testing.T) {
+	r := start(t)
+	r.pair.AddPeerAddr(t, "192.0.2.10/32")
+	r.pair.AddPeerAddr(t, "2001:db8::10/128")
+	r.Follow([]netip.Addr{vip, vip6})
+	r.Announce("wire0", vip, wire.Title{Term: 1, Place: 1})
+	for _, addr := range []netip.Addr{vip, vip6} {
+		// An address of IPv6 answers only when the kernel has made sure of it.
+		nstest.Eventually(t, "an answer for "+addr.String(), func() bool {
+			r.Ask(t.Context(), "wire0", []Question{{Addr: addr, Title: wire.Title{Term: 1, Place: 1}, Held: true}}, true)
+			select {
+			case h := <-r.said:
+				return h.Addr == addr && h.MAC == r.peerMAC(t)
+			case <-time.After(20 * time.Millisecond):
+				return false
+			}
+		})
+	}
+}
+
+func TestTitlesOfIPv6AnnouncementsAndQuestionsAreHeard(t *testing.T) {
+	r := start(t)
+	r.Follow([]netip.Addr{vip, vip6})
+	title := wire.Title{Term: 7, Place: 3}
+	peer, err := r.pair.PeerHandle.LinkByName(r.pair.Peer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ifi := &net.Interface{Index: peer.Attrs().Index, Name: r.pair.Peer, HardwareAddr: peer.Attrs().HardwareAddr}
+	r.pair.InPeer(t, func() {
+		v4, err := arp.Listen(ifi)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer v4.Close()
+		v6, err := ndp.Listen(ifi)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer v6.Close()
+		for _, err := range []error{v4.Ask(vip, title.After()), v6.Announce(vip6, title)} {
+			if err != nil {
+				t.Error(err)
+			}
+		}
+		// Nobody has the address here, so that nobody has joined its group yet.
+		r.Probe(t.Context(), "wire0", vip6, true, nil, func(_, _ probe.MAC) {}, func(probe.MAC) {})
+		nstest.Eventually(t, "a question with a title for "+vip6.String(), func() bool {
+			if err := v6.Ask(vip6, title.After()); err != nil {
+				t.Error(err)
+			}
+			select {
+			case h := <-r.said:
+				return h.Addr == vip6 && h.Kind == probe.KindProbe && h.Titled && h.Title == title.After()
+			case <-time.After(20 * time.Millisecond):
+				return false
+			}
+		})
+		r.Cancel(vip6)
+	})
+}
+
+func TestTitlesAreHeardInOrder(t *testing.T) {
+	r := start(t)
+	r.Follow([]netip.Addr{vip})
+	title := wire.Title{Term: 7, Place: 3}
+	peer, err := r.pair.PeerHandle.LinkByName(r.pair.Peer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ifi := &net.Interface{Index: peer.Attrs().Index, Name: r.pair.Peer, HardwareAddr: peer.Attrs().HardwareAddr}
+	r.pair.InPeer(t, func() {
+		conn, err := arp.Listen(ifi)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer conn.Close()
+		if err := conn.Announce(vip, title); err != nil {
+			t.Error(err)
+		}
+		if err := conn.Announce(vip, title.After()); err != nil {
+			t.Error(err)
+		}
+	})
+	for _, want := range []wire.Title{title, title.After()} {
+		h := r.wait(t, "an announcement by title "+want.String(), func(h probe.Heard) bool { return h.Kind == probe.KindClaim })
+		if !h.Titled || h.Title != want || h.MAC != r.peerMAC(t) {
+			t.Errorf("heard %+v, want title %s of the peer", h, want)
+		}
+	}
+}
+
+// A question holds back what is announced of the address, until whoever has it, too, could have answered.
+func TestWhileAnAddressIsAskedForItIsNotAnnounced(t *testing.T) {
+	r := start(t)
+	r.Announce("wire0", vip, wire.Title{Term: 1, Place: 1})
+	nstest.Eventually(t, "the first announcement", func() bool { return r.sent.Load() == 1 })
+	begun := time.Now()
+	r.Ask(t.Context(), "wire0", []Question{{Addr: vip, Held: true}}, true)
+	r.Assert(vip)
+	nstest.Eventually(t, "the next announcement", func() bool { return r.sent.Load() == 2 })
+	if took := time.Since(begun); took < answerWithin {
+		t.Errorf("announced %v after the question, want at least %v", took, answerWithin)
+	}
 }

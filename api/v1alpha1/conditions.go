@@ -40,6 +40,9 @@ const (
 	NodeDataPlaneHealthy = "DataPlaneHealthy"
 	// NodeProtected is False while the node's own listeners can be reached through its VIPs.
 	NodeProtected = "Protected"
+	// NodeStrictARP is False while kube-proxy runs in IPVS mode without strictARP: the node then answers ARP for every VIP, whoever
+	// announces it.
+	NodeStrictARP = "StrictARP"
 )
 
 // ServiceAnnounced is the condition in a Service's status that says which node announces its addresses.

@@ -9,6 +9,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/klog/v2"
+	"k8s.io/utils/clock"
 
 	"time"
 
@@ -133,6 +134,19 @@ func (k *kernel) condition(kind string, status metav1.ConditionStatus, reason, m
 
 // hostServed: in IPVS mode kube-proxy takes packets for a VIP on their way to the host itself, not by DNAT.
 func (k *kernel) hostServed() bool { return dataplane.DetectIPVS("/").Present }
+
+// followIPVS shows in a condition, and in the log, whether this node answers ARP for VIPs that others announce.
+func (k *kernel) followIPVS(ctx context.Context) error {
+	return dataplane.FollowIPVS(ctx, "/", clock.RealClock{}, func(found dataplane.IPVS) {
+		ok, reason, message := found.Condition()
+		status := metav1.ConditionTrue
+		if !ok {
+			status = metav1.ConditionFalse
+			klog.FromContext(ctx).Info("This node answers ARP for VIPs that other nodes announce", "reason", message)
+		}
+		k.condition(v1alpha1.NodeStrictARP, status, reason, message)
+	})
+}
 
 func (k *kernel) runChecker(ctx context.Context) error {
 	if k.checker == nil {

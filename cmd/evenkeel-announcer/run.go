@@ -119,6 +119,7 @@ func run(ctx context.Context, opts *options) error {
 	group, groupCtx := errgroup.WithContext(ctx)
 	for name, work := range map[string]func(context.Context) error{
 		"binder": kernel.binder.Run, "interfaces": kernel.nics.Run, "guard": kernel.guard.Run, "data plane": kernel.runChecker,
+		"IPVS":          kernel.followIPVS,
 		"announcements": announcer.Run, "wires": segments.Run, "watch": watcher.Run, "agent": node.Run,
 		"placeholder conditions": api.pods.Run, "VIPNode": api.vipNode.Run,
 		"placeholders": func(ctx context.Context) error { return api.follow(ctx, opts, node) },
