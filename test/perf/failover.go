@@ -27,6 +27,7 @@ func failover(s *settings) []benchmark {
 		{"both", "an active's and a standby's node lost at once", s.both},
 		{"split", "5 nodes split 2/3 and healed", s.split},
 		{"slow", "API latency of 3 s; a dead kubelet", s.slow},
+		{"traps", "ports that filter ARP, switches that suppress it", s.traps},
 		{"frames", "frames per node in steady state; one lost VIP", s.frames},
 		{"alarms", "false alarms under loss, jitter, busy cores and silent ports", s.alarms},
 	}
