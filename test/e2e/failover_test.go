@@ -36,6 +36,7 @@ func TestFailover(t *testing.T) {
 		{"a node loses its power: its VIPs answer elsewhere, evenly spread, and its return moves nothing", losesNode(scenario.PowerLoss, scenario.Up)},
 		{"a drain drops nothing, and neither the cordon nor the return moves anything", drained},
 		{"a port is cut while the control plane is down and after announcers were restarted: the same", losesNode(scenario.CarrierKept, scenario.DownAndAnnouncersUp)},
+		{"a port that filters ARP and switches that suppress it raise no alarm", traps},
 		{"the standbys of an announcer that stays dead hold its VIPs", endedAnnouncer},
 		{"a machine that was paused steals nothing back", pausedMachine},
 		{"rolling all announcers and restarting controller and scheduler moves and drops nothing", restarts},
@@ -125,6 +126,19 @@ func drained(ctx context.Context, t *testing.T, e *scenario.Env) {
 	}
 	if d.Moves != d.Probes.VIPs || d.CordonMoves > 0 || d.ReturnMoves > 0 {
 		t.Errorf("%d VIPs moved by the drain, %d by the cordon, %d by the return, want %d, 0 and 0", d.Moves, d.CordonMoves, d.ReturnMoves, d.Probes.VIPs)
+	}
+}
+
+func traps(ctx context.Context, t *testing.T, e *scenario.Env) {
+	for _, trap := range scenario.Traps() {
+		result, err := e.Spring(ctx, trap, 8*time.Second)
+		t.Logf("%+v", result)
+		if err != nil {
+			t.Fatalf("%s: %v", trap, err)
+		}
+		if result.Takeovers > 0 || len(result.Suspects) > 0 || result.Loss.Silent > 0 {
+			t.Errorf("%s: %d takeovers and suspects %v while nothing was wrong, %d VIPs not answered for after a loss, want none", trap, result.Takeovers, result.Suspects, result.Loss.Silent)
+		}
 	}
 }
 

@@ -99,6 +99,8 @@ type ServiceOptions struct {
 	Annotations map[string]string
 	// Port is the Service's; 80 by default.
 	Port int32
+	// SameNode has kube-proxies prefer the backend on their own node: it lives if they do.
+	SameNode bool
 }
 
 // NewService describes a Service in namespace default with backends of
@@ -129,6 +131,10 @@ func NewService(name string, o ServiceOptions) *corev1.Service {
 	}
 	if o.Local {
 		s.Spec.ExternalTrafficPolicy = corev1.ServiceExternalTrafficPolicyLocal
+	}
+	if o.SameNode {
+		preference := corev1.ServiceTrafficDistributionPreferSameNode
+		s.Spec.TrafficDistribution = &preference
 	}
 	if o.Class != "" {
 		s.Spec.LoadBalancerClass = &o.Class

@@ -175,10 +175,67 @@ func (s *settings) slow(ctx context.Context, p printer) error {
 	return nil
 }
 
+// trapLength is how long nothing is to happen in a trap.
+const trapLength = 30 * time.Second
+
+func (s *settings) traps(ctx context.Context, p printer) error {
+	return s.each(ctx, func(e *scenario.Env, z size, profile string) error {
+		for _, trap := range scenario.Traps() {
+			var rows tallies
+			takeovers := rows.new(none(string(trap)+": takeovers", "takeovers"))
+			suspects := rows.new(none(string(trap)+": suspects", "nodes"))
+			m := marksOf(profile)
+			lost := rows.new(&tally{event: string(trap) + ": a node cut off, ARP answer elsewhere", unit: "ms", mark: "the profile's time", median: ms(m.median), longest: ms(m.longest)})
+			result, err := e.Spring(ctx, trap, trapLength)
+			p("trap, "+profile, result)
+			if err != nil {
+				return err
+			}
+			takeovers.add(float64(result.Takeovers))
+			suspects.add(float64(len(result.Suspects)))
+			lost.add(result.Loss.ARPMs...)
+			lost.broken = result.Loss.Silent > 0
+			rows.print(p, profile, z.String())
+		}
+		return nil
+	})
+}
+
+// budget is what the code itself says of a size: the same functions spread its questions.
+type budget struct {
+	Nodes              int     `json:"nodes"`
+	VIPs               int     `json:"vips"`
+	FramesPerSecond    int     `json:"livenessFramesPerSecond"`
+	ARPPerSecond       int     `json:"arpFromNodePerSecondWithoutEcho"`
+	NodeDetectionMs    float64 `json:"nodeDetectionMs"`
+	AddressDetectionMs float64 `json:"addressDetectionMs"`
+}
+
+// budgetSizes are those of the table.
+var budgetSizes = []size{{3, 30}, {5, 50}, {50, 500}, {200, 2000}}
+
+// watchedNeighbours of a node on the ring: one on each side.
+const watchedNeighbours = 2
+
+func budgetOf(z size, profile string) (budget, error) {
+	config, err := liveness.Profile(profile)
+	b := config.Budget(z.nodes, z.vips, 1, min(watchedNeighbours, z.nodes-1))
+	return budget{z.nodes, z.vips, b.Packets, b.ARP, ms(b.NodeDetection), ms(b.AddressDetection)}, err
+}
+
 // countFor is how long frames are counted.
 const countFor = 30 * time.Second
 
 func (s *settings) frames(ctx context.Context, p printer) error {
+	for _, profile := range s.allProfiles() {
+		for _, z := range budgetSizes {
+			b, err := budgetOf(z, profile)
+			if err != nil {
+				return err
+			}
+			p("budget, "+profile, b)
+		}
+	}
 	return s.each(ctx, func(e *scenario.Env, z size, profile string) error {
 		var rows tallies
 		arp := rows.new(atMost("ARP from a node's port in steady state", "packets/s", "< 10", 10))

@@ -27,6 +27,7 @@ func failover(s *settings) []benchmark {
 		{"both", "an active's and a standby's node lost at once", s.both},
 		{"split", "5 nodes split 2/3 and healed", s.split},
 		{"slow", "API latency of 3 s; a dead kubelet", s.slow},
+		{"traps", "ports that filter ARP, switches that suppress it", s.traps},
 		{"frames", "frames per node in steady state; one lost VIP", s.frames},
 		{"alarms", "false alarms under loss, jitter, busy cores and silent ports", s.alarms},
 	}
@@ -50,7 +51,8 @@ func (s *settings) each(ctx context.Context, f func(e *scenario.Env, z size, pro
 
 func (s *settings) run(ctx context.Context, z size, profile string, standbys int, f func(e *scenario.Env, z size, profile string) error) error {
 	return guarded(ctx, cluster(z, profile), standbys, func(e *scenario.Env) error {
-		if err := e.CreateAll(ctx, z.services(), lab.ServiceOptions{}); err != nil {
+		// The pods of a lost node stay endpoints until it is NotReady: a request that is sent there says nothing about its VIP.
+		if err := e.CreateAll(ctx, z.services(), lab.ServiceOptions{SameNode: true}); err != nil {
 			return err
 		}
 		return f(e, z, profile)

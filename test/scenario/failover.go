@@ -175,9 +175,7 @@ func (e *Env) Lose(ctx context.Context, n *lab.Node, fault Fault, control Contro
 
 // healed waits until every VIP has its placeholders on the nodes that are left, the lost one being suspect by right.
 func (e *Env) healed(ctx context.Context, lost ...*lab.Node) error {
-	ctx, cancel := context.WithTimeout(ctx, wholeWithin)
-	defer cancel()
-	err := lab.Eventually(ctx, func(ctx context.Context) error {
+	err := patiently(ctx, func(ctx context.Context) error {
 		_, err := e.placed(ctx, e.others(lost...))
 		return err
 	})

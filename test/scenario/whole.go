@@ -32,9 +32,7 @@ func (e *Env) Whole(ctx context.Context, nodes ...string) error {
 	if len(nodes) == 0 {
 		nodes = e.names()
 	}
-	ctx, cancel := context.WithTimeout(ctx, wholeWithin)
-	defer cancel()
-	err := lab.Eventually(ctx, func(ctx context.Context) error {
+	err := patiently(ctx, func(ctx context.Context) error {
 		_, err := e.whole(ctx, nodes)
 		return err
 	})
@@ -42,6 +40,20 @@ func (e *Env) Whole(ctx context.Context, nodes ...string) error {
 		return fmt.Errorf("waiting until all is well on %v: %w", nodes, err)
 	}
 	return nil
+}
+
+// patiently calls check five times a second until it returns nil: it lists everything, and isn't to be what keeps the API server
+// busy while that heals.
+func patiently(ctx context.Context, check func(ctx context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, wholeWithin)
+	defer cancel()
+	return lab.Eventually(ctx, func(ctx context.Context) error {
+		err := check(ctx)
+		if err != nil {
+			time.Sleep(200 * time.Millisecond) // the pace
+		}
+		return err
+	})
 }
 
 // Settled waits until everything is whole and no placeholder has moved for two seconds, of which a standby's move is the usual
