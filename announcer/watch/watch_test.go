@@ -82,7 +82,7 @@ func start(t *testing.T, config liveness.Config) *rig {
 	check(t, err)
 	segments := wires.New(wires.Options{
 		Timing: probe.Quick(), Limiter: limiter, Announcer: announcer,
-		Heard: func(netip.Addr, probe.MAC) {}, Listen: func(name string, h probe.Heard) { r.Heard(name, h) },
+		Heard: func(probe.Heard) {}, Listen: func(name string, h probe.Heard) { r.Heard(name, h) },
 	})
 	r.Watch = New(Options{
 		Config: config, Solicit: segments.Neighbour, Sync: segments.Sync, Clock: clock.RealClock{},
