@@ -254,11 +254,11 @@ func (s *segment) claim(by *host) {
 func TestOnlyMistakenTakeoversBackOff(t *testing.T) {
 	tests := []struct {
 		name    string
-		back    time.Duration // after its silence the host answers again, on this address or, negative, only on others
+		back    time.Duration // after that time in silence the host answers again
 		doubled bool
 	}{
 		{"a host that was only paused", 100 * ms, true},
-		{"a host that died and comes back after a minute and a half", 90 * sec, false},
+		{"a host that was cut off for seconds, and still has its addresses when it is back", 3 * sec, false},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

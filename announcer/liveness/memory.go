@@ -45,15 +45,14 @@ type history struct {
 const (
 	backOffFor = 10 * time.Minute
 	maxBackOff = 3
-	// A node that was silent as a whole and is heard again within soon was paused, not dead: no machine starts that fast.
-	soon = 2 * time.Second
-	// One that answers for the address within later had it all the time.
-	later = time.Minute
+	// A node that was silent as a whole and is heard again within soon, or answers for the address again, was paused, not dead.
+	// Who was away for longer was taken over from with good reason, though it may still have the address.
+	soon = 1500 * time.Millisecond
 )
 
 func (h *history) add(v verdict) {
 	h.verdicts = slices.DeleteFunc(h.verdicts, func(old verdict) bool {
-		return v.at.Sub(old.at) > later || old.addr == v.addr
+		return v.at.Sub(old.at) > soon || old.addr == v.addr
 	})
 	h.verdicts = append(h.verdicts, v)
 }
@@ -67,8 +66,7 @@ func (h *history) heard(nic string, mac MAC, addr netip.Addr, at time.Time) {
 		if v.nic != nic || v.mac != mac || !at.After(v.at) {
 			return false
 		}
-		age := at.Sub(v.at)
-		mistaken := v.whole && age <= soon || v.addr == addr && age <= later
+		mistaken := at.Sub(v.at) <= soon && (v.whole || v.addr == addr)
 		if mistaken {
 			past := h.mistakes[v.addr]
 			h.mistakes[v.addr] = append(slices.Clone(past[max(0, len(past)-maxBackOff+1):]), at)
