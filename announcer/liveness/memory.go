@@ -31,8 +31,6 @@ type verdict struct {
 	addr netip.Addr
 	mac  MAC
 	at   time.Time
-	// whole: nothing at all had come from the node.
-	whole bool
 }
 
 // history remembers verdicts that turned out to be mistaken: each within backOffFor doubles the silence that the next verdict
@@ -45,8 +43,8 @@ type history struct {
 const (
 	backOffFor = 10 * time.Minute
 	maxBackOff = 3
-	// A node that was silent as a whole and is heard again within soon, or answers for the address again, was paused, not dead.
-	// Who was away for longer was taken over from with good reason, though it may still have the address.
+	// A node that answers for the address again within soon was paused, not dead. Who was away for longer was taken over from
+	// with good reason, though it may still have the address; and who started anew doesn't have it.
 	soon = 1500 * time.Millisecond
 )
 
@@ -57,8 +55,8 @@ func (h *history) add(v verdict) {
 	h.verdicts = append(h.verdicts, v)
 }
 
-// heard tells of a frame of a machine, and the address that it answered for, if any.
-func (h *history) heard(nic string, mac MAC, addr netip.Addr, at time.Time) {
+// answered tells that a machine answered for an address.
+func (h *history) answered(nic string, mac MAC, addr netip.Addr, at time.Time) {
 	if len(h.verdicts) == 0 {
 		return
 	}
@@ -66,7 +64,7 @@ func (h *history) heard(nic string, mac MAC, addr netip.Addr, at time.Time) {
 		if v.nic != nic || v.mac != mac || !at.After(v.at) {
 			return false
 		}
-		mistaken := at.Sub(v.at) <= soon && (v.whole || v.addr == addr)
+		mistaken := v.addr == addr && at.Sub(v.at) <= soon
 		if mistaken {
 			past := h.mistakes[v.addr]
 			h.mistakes[v.addr] = append(slices.Clone(past[max(0, len(past)-maxBackOff+1):]), at)
