@@ -269,9 +269,16 @@ func TestOnlyMistakenTakeoversBackOff(t *testing.T) {
 				if len(s.of(Silent, 0)) != 5 {
 					t.Fatal("the first silence wasn't found")
 				}
+				chased := guard(s.b)
+				for _, addr := range s.a.addrs {
+					chased = append(chased, Target{Addr: addr, NIC: wire0, MAC: s.a.mac, Chase: true})
+				}
+				s.core.SetTargets(chased, s.now)
 				s.run(s.now.Sub(s.start) + tt.back)
 				s.a.dead = false
 				s.run(s.now.Sub(s.start) + 5*sec)
+				s.core.SetTargets(guard(s.a, s.b), s.now)
+				s.run(s.now.Sub(s.start) + 2*sec)
 				again := s.now.Sub(s.start)
 				s.a.dead = true
 				s.run(again + 10*sec)

@@ -45,7 +45,7 @@ const (
 	maxBackOff = 3
 	// A node that answers for the address again within soon was paused, not dead. Who was away for longer was taken over from
 	// with good reason, though it may still have the address; and who started anew doesn't have it.
-	soon = 1500 * time.Millisecond
+	soon = 500 * time.Millisecond
 )
 
 func (h *history) add(v verdict) {
