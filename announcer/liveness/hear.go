@@ -12,7 +12,7 @@ const claimMemory = 10 * time.Second
 // Answer tells that from answered for addr at a time, in a frame to us alone: an echo reply, or an answer to a neighbour probe.
 func (c *Core) Answer(nic string, addr netip.Addr, from MAC, kind Kind, at time.Time) {
 	c.sight(nic, Sighting{From: from, At: at}, true)
-	c.past.heard(nic, from, addr, at)
+	c.past.answered(nic, from, addr, at)
 	for _, of := range []purpose{guarding, chasing, neighbouring} {
 		p, ok := c.peers[peerKey{nic, from, of}]
 		if !ok {
@@ -78,7 +78,6 @@ func (c *Core) alive(p *peer, at time.Time) {
 // were silent meanwhile get a fresh start.
 func (c *Core) Frame(nic string, s Sighting) {
 	c.sight(nic, s, false)
-	c.past.heard(nic, s.From, netip.Addr{}, s.At)
 	if p, ok := c.peers[peerKey{nic, s.From, chasing}]; ok {
 		c.call(p, s.At)
 	}

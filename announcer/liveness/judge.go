@@ -70,8 +70,7 @@ func (c *Core) judge(p *peer, now time.Time) {
 // silence tells that a target is silent.
 func (c *Core) silence(p *peer, t *target, now time.Time) {
 	if p.purpose == guarding && !t.shadow {
-		whole := c.quietSince(p, t.since)
-		c.past.add(verdict{nic: t.NIC, addr: t.Addr, mac: t.MAC, at: now, whole: whole})
+		c.past.add(verdict{nic: t.NIC, addr: t.Addr, mac: t.MAC, at: now})
 		c.events = append(c.events, Event{Kind: Silent, NIC: t.NIC, Addr: t.Addr, MAC: t.MAC, At: now, Since: t.since, Probes: t.unanswered})
 	}
 	if main, ok := c.guards[t.Addr]; ok && t.shadow {

@@ -31,8 +31,6 @@ type verdict struct {
 	addr netip.Addr
 	mac  MAC
 	at   time.Time
-	// whole: nothing at all had come from the node.
-	whole bool
 }
 
 // history remembers verdicts that turned out to be mistaken: each within backOffFor doubles the silence that the next verdict
@@ -45,22 +43,20 @@ type history struct {
 const (
 	backOffFor = 10 * time.Minute
 	maxBackOff = 3
-	// A node that was silent as a whole and is heard again within soon was paused, not dead: no machine starts that fast.
-	soon = 2 * time.Second
-	// One that answers for the address within later had it all the time, and was away for no longer than a virtual machine is
-	// that is moved. Who was away for longer, as by a cut port, was rightly succeeded.
-	later = 3 * time.Second
+	// A node that answers for the address again within soon was paused, not dead. Who was away for longer was taken over from
+	// with good reason, though it may still have the address; and who started anew doesn't have it.
+	soon = 500 * time.Millisecond
 )
 
 func (h *history) add(v verdict) {
 	h.verdicts = slices.DeleteFunc(h.verdicts, func(old verdict) bool {
-		return v.at.Sub(old.at) > later || old.addr == v.addr
+		return v.at.Sub(old.at) > soon || old.addr == v.addr
 	})
 	h.verdicts = append(h.verdicts, v)
 }
 
-// heard tells of a frame of a machine, and the address that it answered for, if any.
-func (h *history) heard(nic string, mac MAC, addr netip.Addr, at time.Time) {
+// answered tells that a machine answered for an address.
+func (h *history) answered(nic string, mac MAC, addr netip.Addr, at time.Time) {
 	if len(h.verdicts) == 0 {
 		return
 	}
@@ -68,8 +64,7 @@ func (h *history) heard(nic string, mac MAC, addr netip.Addr, at time.Time) {
 		if v.nic != nic || v.mac != mac || !at.After(v.at) {
 			return false
 		}
-		age := at.Sub(v.at)
-		mistaken := v.whole && age <= soon || v.addr == addr && age <= later
+		mistaken := v.addr == addr && at.Sub(v.at) <= soon
 		if mistaken {
 			past := h.mistakes[v.addr]
 			h.mistakes[v.addr] = append(slices.Clone(past[max(0, len(past)-maxBackOff+1):]), at)
