@@ -50,7 +50,12 @@ func (e *Env) Spring(ctx context.Context, trap Trap, length time.Duration) (resu
 	if err != nil {
 		return result, err
 	}
-	release, err := e.set(ctx, trap)
+	// The one that has VIPs to lose; the client is on its side of the switches.
+	n, err := e.Busiest(0)
+	if err != nil {
+		return result, err
+	}
+	release, err := e.set(ctx, trap, n)
 	if err != nil {
 		return result, err
 	}
@@ -66,11 +71,10 @@ func (e *Env) Spring(ctx context.Context, trap Trap, length time.Duration) (resu
 		return result, err
 	}
 	result.VIPs = len(owners)
-	// The filtered port is the first node's, which the last one's standbys may be on: there nobody could hear of a takeover.
 	if trap == ARPFiltered {
+		// Whom its port filters can be cut off as before, but nobody hears of the VIPs that it takes over.
 		return result, e.Whole(ctx)
 	}
-	n := e.Nodes[0]
 	var vips []netip.Addr
 	for vip, on := range owners {
 		if len(on) == 1 && on[0] == n.Name() {
@@ -90,16 +94,17 @@ func (e *Env) Spring(ctx context.Context, trap Trap, length time.Duration) (resu
 	return result, err
 }
 
-// set sets a trap.
-func (e *Env) set(ctx context.Context, trap Trap) (release func() error, err error) {
+// set sets a trap at a node: its port filters, or half of the others are behind another switch.
+func (e *Env) set(ctx context.Context, trap Trap, n *lab.Node) (release func() error, err error) {
 	switch trap {
 	case ARPFiltered:
-		n := e.Nodes[0]
 		return func() error { return e.AllowARP(ctx, n) }, e.DropUnknownARP(ctx, n)
 	case ARPSuppressed:
 		var away []*lab.Netns
-		for _, n := range e.Nodes[len(e.Nodes)/2:] {
-			away = append(away, n.Netns)
+		for _, other := range e.Nodes {
+			if other != n && len(away) < len(e.Nodes)/2 {
+				away = append(away, other.Netns)
+			}
 		}
 		return e.SuppressNeighbours(away...)
 	}
