@@ -8,6 +8,7 @@ import (
 
 	"evenkeel.io/evenkeel/api/placeholder"
 	"evenkeel.io/evenkeel/api/v1alpha1"
+	"evenkeel.io/evenkeel/controller/failover"
 )
 
 // TestObjectsAreDocumented: docs/objects.md names every key that people meet, and no key that doesn't exist.
@@ -16,17 +17,19 @@ func TestObjectsAreDocumented(t *testing.T) {
 		placeholder.LabelVIP, placeholder.LabelRole,
 		placeholder.AnnotationAddresses, placeholder.AnnotationWeight, placeholder.AnnotationInterfaces, placeholder.AnnotationTerm,
 		placeholder.AnnotationPeers, placeholder.AnnotationPorts, placeholder.AnnotationService, placeholder.AnnotationPolicy, placeholder.AnnotationRelease,
-		placeholder.AnnotationPool, placeholder.AnnotationRequested, placeholder.AnnotationSharing,
+		placeholder.AnnotationPool, placeholder.AnnotationRequested, placeholder.AnnotationSharing, placeholder.AnnotationStandbys, placeholder.AnnotationLeaving,
 		string(placeholder.ConditionReady), string(placeholder.ConditionAnnounced), v1alpha1.ServiceAnnounced,
 		placeholder.DefaultLoadBalancerClass, v1alpha1.GroupVersion.String(),
 	}
 	words := []string{
 		placeholder.ReasonAnnouncing, placeholder.ReasonProbing, placeholder.ReasonConflict, placeholder.ReasonNoInterface, placeholder.ReasonNoNodeAddress,
 		placeholder.ReasonBindFailed, placeholder.ReasonInvalid, placeholder.ReasonSuperseded, placeholder.ReasonLost,
+		placeholder.ReasonGuarding, placeholder.ReasonNotHeard, placeholder.ReasonNothingToGuard, placeholder.ReasonTookOver,
+		failover.WhyNodeSilent, failover.WhyDeleted, failover.WhyNodeUnfit, failover.WhyNodeSick, failover.WhyUnconfirmed, failover.WhyUnplaced, failover.WhyRolledBack,
 		placeholder.ForeignMetalLBPool, placeholder.ForeignMetalLBAddresses, placeholder.ForeignMetalLBSharing, placeholder.ForeignKubeVIPAddresses,
-		v1alpha1.VIPAnnounced, v1alpha1.VIPConflict, v1alpha1.ReasonUnschedulable, v1alpha1.ReasonNotReported, v1alpha1.ReasonNoPlaceholder, v1alpha1.ReasonReleasing,
+		v1alpha1.VIPAnnounced, v1alpha1.VIPConflict, v1alpha1.VIPGuarded, v1alpha1.ReasonUnschedulable, v1alpha1.ReasonNotReported, v1alpha1.ReasonNoPlaceholder, v1alpha1.ReasonReleasing,
 		v1alpha1.PoolReady, v1alpha1.ReasonReversedRange, v1alpha1.ReasonOverlap, v1alpha1.ReasonInvalidPoolRef,
-		v1alpha1.NodeDataPlaneHealthy, v1alpha1.NodeProtected,
+		v1alpha1.NodeDataPlaneHealthy, v1alpha1.NodeProtected, v1alpha1.NodeStrictARP,
 	}
 	text, err := os.ReadFile("../../docs/objects.md")
 	if err != nil {
