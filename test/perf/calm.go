@@ -186,7 +186,7 @@ func (s *settings) traps(ctx context.Context, p printer) error {
 			suspects := rows.new(none(string(trap)+": suspects", "nodes"))
 			m := marksOf(profile)
 			lost := rows.new(&tally{event: string(trap) + ": a node cut off, ARP answer elsewhere", unit: "ms", mark: "the profile's time", median: ms(m.median), longest: ms(m.longest)})
-			result, err := e.Spring(ctx, trap, trapLength)
+			result, err := e.Spring(ctx, trap, trapLength, true)
 			p("trap, "+profile, result)
 			if err != nil {
 				return err

@@ -40,8 +40,9 @@ type Trapped struct {
 	Loss Takeover `json:"loss"`
 }
 
-// Spring sets a trap, lets a while pass in which nothing is to happen, cuts a node off and restores it, and ends the trap.
-func (e *Env) Spring(ctx context.Context, trap Trap, length time.Duration) (result Trapped, err error) {
+// Spring sets a trap, lets a while pass in which nothing is to happen, cuts a node off and restores it if lose says so, and ends
+// the trap.
+func (e *Env) Spring(ctx context.Context, trap Trap, length time.Duration, lose bool) (result Trapped, err error) {
 	result = Trapped{Trap: trap, Nodes: len(e.Nodes), Seconds: length.Seconds()}
 	if _, err := e.Settled(ctx); err != nil {
 		return result, err
@@ -71,7 +72,7 @@ func (e *Env) Spring(ctx context.Context, trap Trap, length time.Duration) (resu
 		return result, err
 	}
 	result.VIPs = len(owners)
-	if trap == ARPFiltered {
+	if trap == ARPFiltered || !lose {
 		// Whom its port filters can be cut off as before, but nobody hears of the VIPs that it takes over.
 		return result, e.Whole(ctx)
 	}
