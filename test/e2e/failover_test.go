@@ -26,6 +26,7 @@ func TestFailover(t *testing.T) {
 			t.Errorf("closing the lab: %v", err)
 		}
 	})
+	e.SettleAtMost = generous
 	if err := e.CreateAll(ctx, scenario.Names("web", 12), lab.ServiceOptions{}); err != nil {
 		t.Fatal(err)
 	}

@@ -20,7 +20,16 @@
 // A program calls Enter first of all: it re-executes itself inside fresh PID,
 // network and mount namespaces (and a user namespace, if it isn't root), so
 // that everything vanishes when the program ends, is killed or crashes. Then
-// Start brings a Cluster up. Probes (arp.go, nd.go, prober.go, http.go),
-// faults (faults.go, foreign.go) and records (addrrecord.go, audit.go) are what
+// Start brings a Cluster up. Probes (whohas.go, asker.go, prober.go, requester.go,
+// http.go), faults and records (addrrecord.go, portcount.go, audit.go) are what
 // tests, benchmarks and the demo use.
+//
+// Everything on a node reaches the API server over the segment: who is cut off
+// from the one is cut off from the other. Faults are power losses, cut ports and
+// flushed addresses (faults.go), machines that stand still (pause.go), a segment
+// in two parts (split.go), frames that are lost and late (impair.go, relay.go:
+// without netem, which kernels may lack), ports that are silent now and then
+// (flicker.go), busy cores (burn.go), a slow API server (slowapi.go), switches
+// that suppress neighbour packets (suppress.go) or filter ARP (arpfilter.go), and
+// machines that claim what isn't theirs (foreign.go).
 package lab

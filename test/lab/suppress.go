@@ -103,8 +103,8 @@ var arpOnly = []bpf.Instruction{
 	bpf.RetConstant{Val: 0},
 }
 
-// tellLeaves is the control plane of the two switches: it hears every ARP packet where it comes in, and tells the other switch
-// who has the sender's address.
+// tellLeaves is the control plane of the two switches: it hears every ARP packet where it comes in, and tells both who has the
+// sender's address.
 func tellLeaves() (stop func() error, err error) {
 	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, int(bigEndian(unix.ETH_P_ALL)))
 	if err != nil {
@@ -153,24 +153,28 @@ func tell(ctx context.Context, fd int) error {
 		if !SegmentV4.Contains(addr) {
 			continue
 		}
-		other := otherLeaf(at.Ifindex)
-		if other == nil || known[addr] == other.Attrs().Name+string(mac) {
+		leaves := leavesOf(at.Ifindex)
+		if len(leaves) == 0 || known[addr] == leaves[0].Attrs().Name+string(mac) {
 			continue
 		}
-		err = netlink.NeighSet(&netlink.Neigh{
-			LinkIndex: other.Attrs().Index, Family: unix.AF_INET, State: netlink.NUD_NOARP, Flags: netlink.NTF_EXT_LEARNED,
-			IP: addr.AsSlice(), HardwareAddr: append([]byte(nil), mac...),
-		})
-		if err != nil {
-			return fmt.Errorf("telling %s who has %s: %w", other.Attrs().Name, addr, err)
+		// Its own switch too: what that one was told of the address before, by the other one, holds no longer.
+		for _, leaf := range leaves {
+			err := netlink.NeighSet(&netlink.Neigh{
+				LinkIndex: leaf.Attrs().Index, Family: unix.AF_INET, State: netlink.NUD_NOARP, Flags: netlink.NTF_EXT_LEARNED,
+				IP: addr.AsSlice(), HardwareAddr: append([]byte(nil), mac...),
+			})
+			if err != nil {
+				return fmt.Errorf("telling %s who has %s: %w", leaf.Attrs().Name, addr, err)
+			}
 		}
-		known[addr] = other.Attrs().Name + string(mac)
+		known[addr] = leaves[0].Attrs().Name + string(mac)
 	}
 	return nil
 }
 
-// otherLeaf is the switch that the port with the index isn't part of; nil for the link between them and what is no port.
-func otherLeaf(index int) netlink.Link {
+// leavesOf are the switch that the port with the index is part of, and the other one; none for the link between them and what is
+// no port.
+func leavesOf(index int) []netlink.Link {
 	port, err := netlink.LinkByIndex(index)
 	if err != nil || port.Attrs().MasterIndex == 0 || port.Attrs().Name == trunkHere || port.Attrs().Name == trunkThere {
 		return nil
@@ -184,7 +188,7 @@ func otherLeaf(index int) netlink.Link {
 	if err != nil {
 		return nil
 	}
-	return other
+	return []netlink.Link{here, other}
 }
 
 func bigEndian(v uint16) uint16 { return v<<8 | v>>8 }

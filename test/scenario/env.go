@@ -40,6 +40,9 @@ type Env struct {
 	VIPs *rest.RESTClient
 	// Standbys is how many each VIP of the pools is to have, as far as there are nodes.
 	Standbys int
+	// SettleAtMost is what standbys get before a loss, since the last change, to be where it comes out evenly; 10 s as Start
+	// leaves it.
+	SettleAtMost time.Duration
 
 	foreign *lab.Foreign
 }
@@ -69,7 +72,7 @@ func StartGuarded(ctx context.Context, o lab.Options, standbys int) (*Env, error
 	if err != nil {
 		return nil, err
 	}
-	e := &Env{Cluster: c, Standbys: standbys}
+	e := &Env{Cluster: c, Standbys: standbys, SettleAtMost: 10 * time.Second}
 	if e.VIPs, err = v1alpha1.NewRESTClient(c.Config); err != nil {
 		return nil, errors.Join(err, c.Close())
 	}

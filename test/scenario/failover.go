@@ -120,11 +120,14 @@ const guardAgain = 5 * time.Second
 // Lose loses a node and brings it back, once everything had settled before, had healed in between and is well at the end.
 func (e *Env) Lose(ctx context.Context, n *lab.Node, fault Fault, control ControlPlaneState) (Loss, error) {
 	result := Loss{Fault: fault, Node: n.Name(), Nodes: len(e.Nodes), ControlPlane: control}
-	settled, err := e.Settled(ctx)
-	if err != nil {
+	begin := time.Now()
+	if _, err := e.Settled(ctx); err != nil {
 		return result, err
 	}
-	result.SettledMs = millis(settled)
+	if err := e.guardedEvenly(ctx, n, begin); err != nil {
+		return result, err
+	}
+	result.SettledMs = millis(time.Since(begin))
 	if control != Up {
 		if err := e.StopControlPlane(); err != nil {
 			return result, err
@@ -142,7 +145,6 @@ func (e *Env) Lose(ctx context.Context, n *lab.Node, fault Fault, control Contro
 		return result, err
 	}
 	var rest errgroup.Group
-	begin := time.Now()
 	watched := watched{vips: vips, lost: []*lab.Node{n}, requests: true, patience: takeoverPatience}
 	result.Takeover, err = e.watchTakeover(ctx, watched, func() error {
 		begin = time.Now()

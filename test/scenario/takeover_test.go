@@ -85,3 +85,24 @@ func TestFirstElsewhere(t *testing.T) {
 		})
 	}
 }
+
+func TestAfterLoss(t *testing.T) {
+	guarded := func(active string, standbys ...string) places { return places{active: active, standbys: standbys} }
+	tests := []struct {
+		name  string
+		found map[string]places
+		want  []int
+	}{
+		{"standbys on both others", map[string]places{"v": guarded("a", "b"), "w": guarded("a", "c"), "x": guarded("b", "c"), "y": guarded("c", "b")}, []int{2, 2}},
+		{"all standbys on one", map[string]places{"v": guarded("a", "b"), "w": guarded("a", "b"), "x": guarded("b", "c")}, []int{3, 0}},
+		{"without standbys they are lost", map[string]places{"v": guarded("a"), "x": guarded("b")}, []int{1, 0}},
+		{"of two standbys one takes over", map[string]places{"v": guarded("a", "b", "c")}, []int{1, 0}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			if diff := cmp.Diff(tt.want, afterLoss(tt.found, "a", []string{"b", "c"}).PerNode); diff != "" {
+				t.Errorf("VIPs per node (-want +got):\n%s", diff)
+			}
+		})
+	}
+}

@@ -78,6 +78,36 @@ func (e *Env) Settled(ctx context.Context, nodes ...string) (time.Duration, erro
 	return took, e.Whole(ctx, nodes...)
 }
 
+// guardedEvenly waits, up to e.SettleAtMost from begin, until standbys are where the loss of n comes out evenly.
+func (e *Env) guardedEvenly(ctx context.Context, n *lab.Node, begin time.Time) error {
+	for time.Since(begin) < e.SettleAtMost {
+		found, err := e.whole(ctx, e.names())
+		if err == nil && afterLoss(found, n.Name(), e.others(n)).MaxMin <= 1 {
+			break
+		}
+		time.Sleep(200 * time.Millisecond) // standbys move a few at a time
+	}
+	return e.Whole(ctx)
+}
+
+// afterLoss is the spread over the others once a node's VIPs are where their standbys are.
+func afterLoss(found map[string]places, lost string, others []string) Spread {
+	s := Spread{VIPs: len(found), Nodes: len(others)}
+	for _, node := range others {
+		count := 0
+		for _, p := range found {
+			if p.active == node || p.active == lost && slices.Contains(p.standbys[:min(1, len(p.standbys))], node) {
+				count++
+			}
+		}
+		s.PerNode = append(s.PerNode, count)
+	}
+	if len(others) > 0 {
+		s.MaxMin = slices.Max(s.PerNode) - slices.Min(s.PerNode)
+	}
+	return s
+}
+
 func samePlaces(a, b places) bool {
 	return a.active == b.active && slices.Equal(a.standbys, b.standbys)
 }
