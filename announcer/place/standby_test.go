@@ -206,12 +206,14 @@ func TestStandby(t *testing.T) {
 			func(m *Machine) []Effect { return m.SetWish(&Wish{Standby: true, Ending: true}, at(2*time.Second)) }, []Action{Ask}, Lingering, ReasonAnnouncing, Watched{MAC: active, Chase: true}},
 		{"it doesn't give way to a lower title meanwhile", func(t *testing.T) *Machine { m := tookOver(t); m.SetWish(nil, at(2*time.Second)); return m },
 			func(m *Machine) []Effect { return m.Heard(titled(active, 1, 1), at(3*time.Second)) }, nil, Lingering, ReasonAnnouncing, Watched{MAC: active, Chase: true}},
-		{"a new standby on the node that still holds for the successor waits for that", func(t *testing.T) *Machine { m := promoted(t); m.SetWish(nil, at(3*time.Second)); return m },
-			func(m *Machine) []Effect { return m.SetWish(standingBy(3), at(3*time.Second)) }, nil, Lingering, ReasonTookOver, Watched{MAC: active, Chase: true}},
+		{"a new standby of a later term on the node that still holds for the successor lets go, as the claim may never get here", func(t *testing.T) *Machine { m := promoted(t); m.SetWish(nil, at(3*time.Second)); return m },
+			func(m *Machine) []Effect { return m.SetWish(standingBy(3), at(3*time.Second)) }, letGo, Guarding, ReasonNotHeard, Watched{MAC: active}},
+		{"one of the same term waits for the successor's claim", func(t *testing.T) *Machine { m := promoted(t); m.SetWish(nil, at(3*time.Second)); return m },
+			func(m *Machine) []Effect { return m.SetWish(standingBy(2), at(3*time.Second)) }, nil, Lingering, ReasonTookOver, Watched{MAC: active, Chase: true}},
 		{"and guards when the successor has claimed", func(t *testing.T) *Machine {
 			m := promoted(t)
 			m.SetWish(nil, at(3*time.Second))
-			m.SetWish(standingBy(3), at(3*time.Second))
+			m.SetWish(standingBy(2), at(3*time.Second))
 			return m
 		}, func(m *Machine) []Effect { return m.Heard(titled(active, 3, 1), at(4*time.Second)) }, letGo, Guarding, ReasonNotHeard, Watched{MAC: active}},
 		{"without carrier a standby guards nothing", guarding,

@@ -82,8 +82,10 @@ func (m *Machine) standBy(previous *Wish, now time.Time) []Effect {
 	case Guarding:
 		m.follow(now)
 		return nil
-	case Lingering: // its own time, or the successor, ends it
-		return nil
+	case Lingering: // a successor's claim ends it, or that another node is active in a later term: its claim may not get here
+		if m.wish.Term <= m.title.Term {
+			return nil
+		}
 	case Held:
 		if m.title == (Title{}) { // left by a process that we know nothing of: if it was demoted, the claim of the active tells
 			m.title = wished(m.wish)

@@ -148,6 +148,20 @@ func (t *Turn) Promote(ctx context.Context, pod *corev1.Pod) error {
 	return nil
 }
 
+// Release tells the announcer of a placeholder that another node has the VIP, so that it lets go at once: the claim may not get
+// there, as over a switch that suppresses announcements.
+func (t *Turn) Release(ctx context.Context, pod *corev1.Pod) error {
+	if pod.Annotations[placeholder.AnnotationRelease] == "true" {
+		return nil
+	}
+	marked := pod.DeepCopy()
+	marked.Annotations[placeholder.AnnotationRelease] = "true"
+	if err := t.keeper.client.Patch(ctx, marked, client.MergeFrom(pod)); client.IgnoreNotFound(err) != nil {
+		return fmt.Errorf("marking placeholder %s for release: %w", pod.Name, err)
+	}
+	return nil
+}
+
 // Delete deletes a placeholder, as it was looked at. now removes its object at once, without waiting for its kubelet: for
 // nodes that are gone.
 func (t *Turn) Delete(ctx context.Context, pod *corev1.Pod, now bool) error {

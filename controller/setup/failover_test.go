@@ -166,8 +166,11 @@ func TestAnEvictedActiveIsSucceededByItsStandbyInOneWrite(t *testing.T) {
 		t.Errorf("writes %q, want the promotion alone", w.writes)
 	}
 	w.wants("role", w.pod("192-0-2-10-2").Labels[placeholder.LabelRole], "active")
+	w.settle()
+	w.wants("release before the successor announces", w.pod("192-0-2-10-1").Annotations[placeholder.AnnotationRelease], "")
 	w.announce("192-0-2-10-2", "node-2")
 	w.settle()
+	w.wants("release once it does", w.pod("192-0-2-10-1").Annotations[placeholder.AnnotationRelease], "true")
 	w.wants("last move's reason", w.vip("192-0-2-10").Status.LastMove.Reason, failover.WhyDeleted)
 	if s := w.vipNode("node-1").Spec.Suspect; s != nil {
 		t.Errorf("a drained node is suspect: %+v", s)

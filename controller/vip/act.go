@@ -76,6 +76,11 @@ func (r *Reconciler) act(ctx context.Context, turn *place.Turn, s place.Subject,
 	}
 	for _, name := range slices.Sorted(maps.Keys(d.Delete)) {
 		klog.FromContext(ctx).V(2).Info("Deleting placeholder", "pod", name, "now", d.Delete[name])
+		if slices.Contains(turn.Surplus, byName[name]) && !d.Delete[name] {
+			if err := turn.Release(ctx, byName[name]); err != nil {
+				return out, err
+			}
+		}
 		if err := turn.Delete(ctx, byName[name], d.Delete[name]); err != nil {
 			return out, err
 		}
@@ -83,6 +88,11 @@ func (r *Reconciler) act(ctx context.Context, turn *place.Turn, s place.Subject,
 	for _, pod := range turn.Ended {
 		// One that failed goes when it has a successor; one on a node that is gone would otherwise wait for its kubelet for ever.
 		gone := pod.DeletionTimestamp != nil && r.silent(pod.Spec.NodeName)
+		if !gone && pod.DeletionTimestamp != nil && succeeded(pod, turn.Live) {
+			if err := turn.Release(ctx, pod); err != nil {
+				return out, err
+			}
+		}
 		if turn.Live != nil && pod.DeletionTimestamp == nil || gone {
 			if err := turn.Delete(ctx, pod, gone); err != nil {
 				return out, err
@@ -91,6 +101,15 @@ func (r *Reconciler) act(ctx context.Context, turn *place.Turn, s place.Subject,
 	}
 	r.Teller.Settle(s.Service.GetUID(), "placeholder")
 	return out, nil
+}
+
+// succeeded says whether another node announces what a placeholder that is going holds for its successor.
+func succeeded(pod, live *corev1.Pod) bool {
+	if live == nil || placeholder.RoleOf(pod) != placeholder.Active || pod.Spec.NodeName == live.Spec.NodeName {
+		return false
+	}
+	mine, theirs := condition(pod, placeholder.ConditionAnnounced), condition(live, placeholder.ConditionAnnounced)
+	return mine != nil && mine.Status == corev1.ConditionTrue && theirs != nil && theirs.Status == corev1.ConditionTrue
 }
 
 func (r *Reconciler) tellUncreated(s place.Subject, err error) error {
