@@ -135,7 +135,7 @@ func question(addr netip.Addr, p *placeState) wires.Question {
 func (a *Agent) takeOver(ctx context.Context, silent *placeState, event liveness.Event) {
 	addrs := []netip.Addr{event.Addr}
 	for _, addr := range silent.owner.Addresses {
-		if addr != event.Addr {
+		if addr != event.Addr && !event.Alive { // a node that lives may well answer for the other address
 			addrs = append(addrs, addr)
 		}
 	}
@@ -144,14 +144,18 @@ func (a *Agent) takeOver(ctx context.Context, silent *placeState, event liveness
 		if !ok {
 			continue
 		}
-		effects := p.Silent(event.MAC, a.opts.Clock.Now())
+		effects := p.Silent(event.MAC, event.Alive, a.opts.Clock.Now())
 		if len(effects) == 0 {
 			continue
 		}
-		if i == 0 {
+		if i == 0 && !p.Searching() {
 			a.opts.Metrics.Takeovers.WithLabelValues("silence").Inc()
 		}
-		a.logger(ctx, addr).Info("The active node fell silent, taking the address over", "mac", event.MAC, "unanswered", event.Probes, "since", event.Since)
+		what := "The active node fell silent, taking the address over"
+		if p.Searching() {
+			what = "The active node lives but no longer answers for the address, asking who has it"
+		}
+		a.logger(ctx, addr).Info(what, "mac", event.MAC, "unanswered", event.Probes, "since", event.Since)
 		a.carryOut(ctx, addr, effects)
 		if p.Bound() && i == 0 && !event.Since.IsZero() {
 			a.opts.Metrics.TakeoverSeconds.Observe(a.opts.Clock.Since(event.Since).Seconds())

@@ -71,7 +71,7 @@ func (c *Core) judge(p *peer, now time.Time) {
 func (c *Core) silence(p *peer, t *target, now time.Time) {
 	if p.purpose == guarding && !t.shadow {
 		c.past.add(verdict{nic: t.NIC, addr: t.Addr, mac: t.MAC, at: now})
-		c.events = append(c.events, Event{Kind: Silent, NIC: t.NIC, Addr: t.Addr, MAC: t.MAC, At: now, Since: t.since, Probes: t.unanswered})
+		c.events = append(c.events, Event{Kind: Silent, NIC: t.NIC, Addr: t.Addr, MAC: t.MAC, Alive: !c.quietSince(p, t.since), At: now, Since: t.since, Probes: t.unanswered})
 	}
 	if main, ok := c.guards[t.Addr]; ok && t.shadow {
 		main.peer.next = now // nothing stands in for it any more

@@ -107,6 +107,8 @@ type Event struct {
 	Kind EventKind
 	// NIC behind which it was found out.
 	NIC string
+	// Alive, for Silent: the node itself was heard since it no longer answers for the address.
+	Alive bool
 	// Addr and MAC of the target; none for HeardAgain.
 	Addr netip.Addr
 	MAC  MAC

@@ -40,7 +40,8 @@ func (m *Machine) Verdict(probe uint64, owner, ignored MAC, now time.Time) []Eff
 	switch {
 	case owner == (MAC{}) && m.searching:
 		m.takeOver(now)
-		return []Effect{{Do: CancelProbe}, {Do: Bind, NIC: m.nic}}
+		m.probed = true // late answers count
+		return []Effect{{Do: Bind, NIC: m.nic}}
 	case owner == (MAC{}):
 		m.state = Binding
 		switch {
@@ -122,6 +123,9 @@ func (m *Machine) Lost(now time.Time) []Effect {
 // LateAnswer tells that somebody answered our probe after its verdict. Within the late window we withdraw.
 func (m *Machine) LateAnswer(from MAC, now time.Time) []Effect {
 	if m.state != Binding && (m.state != Held || m.lateUntil.IsZero() || now.After(m.lateUntil)) {
+		return nil
+	}
+	if m.isPeer(from) { // titles decide between peers
 		return nil
 	}
 	effects := m.letGo()

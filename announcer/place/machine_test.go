@@ -298,7 +298,7 @@ func TestInvariants(t *testing.T) {
 			"heard":             func(t *rapid.T) { do(m.Heard(saying.Draw(t, "said"), now)) },
 			"late":              func(t *rapid.T) { do(m.LateAnswer(mac.Draw(t, "mac"), now)) },
 			"heard the guarded": func(*rapid.T) { m.Answered(peer) },
-			"silent":            func(*rapid.T) { do(m.Silent(peer, now)) },
+			"silent":            func(*rapid.T) { do(m.Silent(peer, false, now)) },
 			"returned":          func(*rapid.T) { do(m.Returned(peer, now)) },
 			"restart": func(*rapid.T) {
 				next := New(vip, m.config, m.choose)

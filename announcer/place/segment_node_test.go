@@ -106,6 +106,6 @@ func (n *simNode) look() {
 	case n.watchHeard && !n.silentSaid && n.lastHeard == now && now.Sub(n.lastAnswer) > simSilence+time.Duration(watched.Rank)*simRank:
 		n.silentSaid = true
 		n.sim.logf("%v node %d takes over from %d", now.Sub(epoch), n.id, other.id)
-		n.do(n.m.Silent(watched.MAC, now))
+		n.do(n.m.Silent(watched.MAC, false, now))
 	}
 }

@@ -114,8 +114,9 @@ func (m *Machine) Answered(from MAC) {
 }
 
 // Silent tells that the node that is guarded no longer answers, while the wire works: the address is taken over. There is no
-// probe before it, as asking for the address is what found the silence.
-func (m *Machine) Silent(from MAC, now time.Time) []Effect {
+// probe before it, as asking for the address is what found the silence. Where the node is alive all the same, it may have
+// withdrawn the address from a foreign machine that has it: then the wire is asked first.
+func (m *Machine) Silent(from MAC, alive bool, now time.Time) []Effect {
 	if m.state != Guarding || from != m.guarded && !m.sameNode(from, m.guarded) {
 		return nil
 	}
@@ -123,6 +124,9 @@ func (m *Machine) Silent(from MAC, now time.Time) []Effect {
 		m.watch(m.other, m.otherTitle, true, now)
 		m.other = MAC{}
 		return nil
+	}
+	if alive && m.config.Probe {
+		return m.search(now)
 	}
 	m.takeOver(now)
 	return []Effect{{Do: Bind, NIC: m.nic}}

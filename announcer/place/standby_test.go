@@ -29,7 +29,7 @@ func guarding(*testing.T) *Machine {
 
 func tookOver(t *testing.T) *Machine {
 	m := guarding(t)
-	m.Silent(active, at(0))
+	m.Silent(active, false, at(0))
 	m.BindDone(nil, at(time.Second))
 	if m.State() != Held {
 		t.Fatalf("state = %v, want Held", m.State())
@@ -69,14 +69,14 @@ func TestStandby(t *testing.T) {
 		{"news that leave the active as it is don't", guarding,
 			func(m *Machine) []Effect { return m.SetWish(standingBy(2), at(0)) }, nil, Guarding, ReasonGuarding, Watched{MAC: active}},
 		{"silence is taken over without a probe", guarding,
-			func(m *Machine) []Effect { return m.Silent(active, at(0)) }, []Action{Bind}, Binding, ReasonProbing, Watched{}},
+			func(m *Machine) []Effect { return m.Silent(active, false, at(0)) }, []Action{Bind}, Binding, ReasonProbing, Watched{}},
 		{"silence of somebody else is not", guarding,
-			func(m *Machine) []Effect { return m.Silent(peer, at(0)) }, nil, Guarding, ReasonGuarding, Watched{MAC: active}},
-		{"what was taken over is announced, and the silent node chased", func(t *testing.T) *Machine { m := guarding(t); m.Silent(active, at(0)); return m },
+			func(m *Machine) []Effect { return m.Silent(peer, false, at(0)) }, nil, Guarding, ReasonGuarding, Watched{MAC: active}},
+		{"what was taken over is announced, and the silent node chased", func(t *testing.T) *Machine { m := guarding(t); m.Silent(active, false, at(0)); return m },
 			func(m *Machine) []Effect { return m.BindDone(nil, at(0)) }, []Action{Announce}, Held, ReasonTookOver, Watched{MAC: active, Chase: true}},
 		{"a takeover that the kernel refuses is tried again, once the wire was asked who has it by then", func(t *testing.T) *Machine {
 			m := guarding(t)
-			m.Silent(active, at(0))
+			m.Silent(active, false, at(0))
 			m.BindDone(errors.New("no"), at(0))
 			return m
 		}, func(m *Machine) []Effect { return m.Tick(at(time.Second)) }, []Action{Probe}, Probing, ReasonLost, Watched{}},
@@ -146,7 +146,7 @@ func TestStandby(t *testing.T) {
 		},
 			func(m *Machine) []Effect {
 				m.Answered(peer)
-				return append(m.Silent(peer, at(9*time.Second)), m.BindDone(nil, at(9*time.Second))...)
+				return append(m.Silent(peer, false, at(9*time.Second)), m.BindDone(nil, at(9*time.Second))...)
 			}, []Action{Bind, Announce}, Held, ReasonAnnouncing, Watched{MAC: peer, Chase: true}},
 		{"a successor that can't be heard at all is asked for on the wire, when its answer counts", func(t *testing.T) *Machine {
 			m := promoted(t)
@@ -165,7 +165,18 @@ func TestStandby(t *testing.T) {
 			m.Heard(titled(peer, 2, 2), at(3*time.Second))
 			m.Tick(at(5 * time.Second))
 			return m
-		}, func(m *Machine) []Effect { return m.Verdict(m.probe, MAC{}, MAC{}, at(5*time.Second)) }, []Action{CancelProbe, Bind}, Binding, ReasonProbing, Watched{}},
+		}, func(m *Machine) []Effect { return m.Verdict(m.probe, MAC{}, MAC{}, at(5*time.Second)) }, []Action{Bind}, Binding, ReasonProbing, Watched{}},
+		{"a node that lives and no longer answers for it may have withdrawn it: the wire is asked first", guarding,
+			func(m *Machine) []Effect { return m.Silent(active, true, at(0)) }, []Action{Probe}, Probing, ReasonLost, Watched{}},
+		{"a foreign machine that has it then is a conflict", func(t *testing.T) *Machine { m := guarding(t); m.Silent(active, true, at(0)); return m },
+			func(m *Machine) []Effect { return m.Verdict(m.probe, stranger, MAC{}, at(0)) }, []Action{CancelProbe}, Waiting, ReasonConflict, Watched{}},
+		{"one that answers late makes it let go", func(t *testing.T) *Machine {
+			m := guarding(t)
+			m.Silent(active, true, at(0))
+			m.Verdict(m.probe, MAC{}, MAC{}, at(0))
+			m.BindDone(nil, at(0))
+			return m
+		}, func(m *Machine) []Effect { return m.LateAnswer(stranger, at(300*time.Millisecond)) }, letGo, Waiting, ReasonConflict, Watched{}},
 		{"a frame without title right after binding is a straggler of the move", tookOver,
 			func(m *Machine) []Effect { return m.Heard(claim(peer), at(100*time.Millisecond)) }, nil, Held, ReasonTookOver, Watched{MAC: active, Chase: true}},
 		{"a promoted standby binds at once: it has just heard that the address is the cluster's", guarding,
@@ -191,9 +202,9 @@ func TestStandby(t *testing.T) {
 			func(m *Machine) []Effect { return m.SetWish(standingBy(1), at(0)) }, nil, Guarding, ReasonNotHeard, Watched{MAC: peer}},
 		{"nor by strangers", guarding,
 			func(m *Machine) []Effect { return m.Heard(claim(stranger), at(0)) }, nil, Guarding, ReasonGuarding, Watched{MAC: active}},
-		{"news that come while it takes over don't stop it", func(t *testing.T) *Machine { m := guarding(t); m.Silent(active, at(0)); return m },
+		{"news that come while it takes over don't stop it", func(t *testing.T) *Machine { m := guarding(t); m.Silent(active, false, at(0)); return m },
 			func(m *Machine) []Effect { return m.SetWish(standingBy(1), at(0)) }, nil, Binding, ReasonProbing, Watched{}},
-		{"a claim by a higher title that comes while it takes over does", func(t *testing.T) *Machine { m := guarding(t); m.Silent(active, at(0)); return m },
+		{"a claim by a higher title that comes while it takes over does", func(t *testing.T) *Machine { m := guarding(t); m.Silent(active, false, at(0)); return m },
 			func(m *Machine) []Effect { return m.Heard(titled(peer, 1, 3), at(0)) }, letGo, Guarding, ReasonNotHeard, Watched{MAC: peer}},
 		{"an active that is demoted lets go and guards", promoted, func(m *Machine) []Effect {
 			w := standingBy(3)
