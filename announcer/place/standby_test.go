@@ -167,7 +167,7 @@ func TestStandby(t *testing.T) {
 			return m
 		}, func(m *Machine) []Effect { return m.Verdict(m.probe, MAC{}, MAC{}, at(5*time.Second)) }, []Action{Bind}, Binding, ReasonProbing, Watched{}},
 		{"a node that lives and no longer answers for it may have withdrawn it: the wire is asked first", guarding,
-			func(m *Machine) []Effect { return m.Silent(active, true, at(0)) }, []Action{Probe}, Probing, ReasonLost, Watched{}},
+			func(m *Machine) []Effect { return m.Silent(active, true, at(0)) }, []Action{Probe}, Probing, ReasonGuarding, Watched{}},
 		{"a foreign machine that has it then is a conflict", func(t *testing.T) *Machine { m := guarding(t); m.Silent(active, true, at(0)); return m },
 			func(m *Machine) []Effect { return m.Verdict(m.probe, stranger, MAC{}, at(0)) }, []Action{CancelProbe}, Waiting, ReasonConflict, Watched{}},
 		{"one that answers late makes it let go", func(t *testing.T) *Machine {
