@@ -151,12 +151,17 @@ func (t *Turn) Promote(ctx context.Context, pod *corev1.Pod) error {
 // Release tells the announcer of a placeholder that another node has the VIP, so that it lets go at once: the claim may not get
 // there, as over a switch that suppresses announcements.
 func (t *Turn) Release(ctx context.Context, pod *corev1.Pod) error {
+	return Release(ctx, t.keeper.client, pod)
+}
+
+// Release marks a placeholder, so that its announcer lets go of the VIP at once instead of holding it for a successor.
+func Release(ctx context.Context, c client.Client, pod *corev1.Pod) error {
 	if pod.Annotations[placeholder.AnnotationRelease] == "true" {
 		return nil
 	}
 	marked := pod.DeepCopy()
 	marked.Annotations[placeholder.AnnotationRelease] = "true"
-	if err := t.keeper.client.Patch(ctx, marked, client.MergeFrom(pod)); client.IgnoreNotFound(err) != nil {
+	if err := c.Patch(ctx, marked, client.MergeFrom(pod)); client.IgnoreNotFound(err) != nil {
 		return fmt.Errorf("marking placeholder %s for release: %w", pod.Name, err)
 	}
 	return nil

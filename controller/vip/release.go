@@ -13,9 +13,9 @@ import (
 	"k8s.io/klog/v2"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"evenkeel.io/evenkeel/api/placeholder"
 	"evenkeel.io/evenkeel/api/v1alpha1"
 	"evenkeel.io/evenkeel/controller/ledger"
+	"evenkeel.io/evenkeel/controller/place"
 )
 
 // user finds the Service that uses the VIP. ended says that none does any more: it is gone, another one has its name, or it
@@ -92,15 +92,8 @@ func (r *Reconciler) release(ctx context.Context, vip *v1alpha1.VIP) (time.Durat
 }
 
 func (r *Reconciler) endPlaceholder(ctx context.Context, pod *corev1.Pod) error {
-	if pod.Annotations[placeholder.AnnotationRelease] != "true" {
-		marked := pod.DeepCopy()
-		marked.Annotations[placeholder.AnnotationRelease] = "true"
-		if err := r.Client.Patch(ctx, marked, client.MergeFrom(pod)); err != nil {
-			if apierrors.IsNotFound(err) {
-				return nil
-			}
-			return fmt.Errorf("marking placeholder %s for release: %w", pod.Name, err)
-		}
+	if err := place.Release(ctx, r.Client, pod); err != nil {
+		return err
 	}
 	return r.deletePod(ctx, pod)
 }
