@@ -17,6 +17,9 @@ type Decision struct {
 	Why string
 	// Paced: the move is not urgent, so that it waits for its turn among others.
 	Paced bool
+	// NewTerm begins a new term with the roles as they are: what another node has claimed in the present one without the API's
+	// knowledge counts no more.
+	NewTerm bool
 	// Delete names placeholders that are of no use any more; true: at once, without waiting for their kubelet.
 	Delete map[string]bool
 	// Suspect names nodes to keep off, with the reason.
@@ -36,6 +39,7 @@ const (
 	WhyRolledBack   = "RolledBack"
 	waitForTakeover = 3 * time.Second // a standby that guards needs no help for so long
 	waitForNode     = 2 * time.Second // the scheduler has tried by then
+	waitForClaimant = 3 * time.Second // who has claimed the VIP has reported by then, if the API knows of it
 )
 
 // Decide says what to do about a VIP.
@@ -157,6 +161,10 @@ func (v View) placed(d *Decision) {
 	case !confirmed && holder != nil && node.Suspicion != "":
 		d.Promote, d.Why = holder.Name, WhyRolledBack
 	case !confirmed && holder != nil: // a move is under way
+	case v.Live.Superseded > 0 && node.fit(): // by one that has no placeholder, or will report that it took the VIP over
+		if d.NewTerm = v.Live.Superseded >= waitForClaimant; !d.NewTerm {
+			d.Again = waitForClaimant - v.Live.Superseded
+		}
 	case node.silent():
 		v.leaveSilent(d)
 	case node.Suspicion != "" && !v.Live.Reported:
@@ -223,7 +231,8 @@ func (v View) standbys(d *Decision) {
 		node := v.node(pod.Node)
 		switch {
 		case pod.Node != "" && node.silent():
-			d.Delete[pod.Name] = true
+			// Should the segment be split, it has taken the VIP over on its side, by a title above that of our active.
+			d.Delete[pod.Name], d.NewTerm = true, true
 		case pod.Leaving || pod.Node != "" && !node.fit():
 			replaced = append(replaced, pod)
 		default:

@@ -158,7 +158,13 @@ func TestDecide(t *testing.T) {
 			Decision{Delete: map[string]bool{"w": false}}},
 		"a standby on a silent node is replaced at once": {
 			View{Live: announcing("a"), Standbys: []Pod{guarding("b")}, Wanted: 1, Nodes: nodes(good, silent, good)},
-			Decision{CreateStandbys: 1, Delete: map[string]bool{"standby-b": true}}},
+			Decision{CreateStandbys: 1, NewTerm: true, Delete: map[string]bool{"standby-b": true}}},
+		"an active that gave way to nobody that the API knows of gets a new term": {
+			View{Live: &Pod{Name: "active-a", Node: "a", Reported: true, Superseded: 3 * time.Second}, Standbys: []Pod{guarding("b")}, Wanted: 1, Nodes: nodes(good, good, good)},
+			Decision{NewTerm: true}},
+		"after whoever it gave way to had time to report": {
+			View{Live: &Pod{Name: "active-a", Node: "a", Reported: true, Superseded: time.Second}, Standbys: []Pod{guarding("b")}, Wanted: 1, Nodes: nodes(good, good, good)},
+			Decision{Again: 2 * time.Second}},
 		"a standby on a sick node stays until another one is on guard": {
 			View{Live: announcing("a"), Standbys: []Pod{guarding("b")}, Wanted: 1, Nodes: nodes(good, sick, good)},
 			Decision{CreateStandbys: 1}},

@@ -34,6 +34,8 @@ type Pod struct {
 	Ready, Announced, Reported bool
 	// TookOver: it announces as a standby whose active fell silent, as far as its announcer knows.
 	TookOver bool
+	// Superseded is for how long it has given way to another node's claim; 0: it hasn't.
+	Superseded time.Duration
 	// Overdue: it has not reported for longer than an announcer that works would need.
 	Overdue bool
 	// Leaving: another standby is to take its place.

@@ -184,13 +184,21 @@ func (t *Turn) Delete(ctx context.Context, pod *corev1.Pod, now bool) error {
 }
 
 // Tell brings the annotations of the living placeholders up to date: what follows the Service and the pool, and who else has
-// a place. Surplus actives learn who has succeeded them, so that its claim is no conflict to them.
-func (t *Turn) Tell(ctx context.Context) error {
+// a place. Surplus actives learn who has succeeded them, so that its claim is no conflict to them. newTerm begins a new term with
+// the roles as they are.
+func (t *Turn) Tell(ctx context.Context, newTerm bool) error {
 	if t.Live == nil {
 		return nil
 	}
 	list := t.Succession(ctx)
 	term := t.Live.Annotations[placeholder.AnnotationTerm]
+	if newTerm {
+		t.keeper.mu.Lock()
+		t.memory.term = t.nextTerm()
+		term = strconv.FormatInt(t.memory.term, 10)
+		t.keeper.mu.Unlock()
+		klog.FromContext(ctx).Info("Began a new term", "vip", t.subject.VIP.Name, "pod", klog.KObj(t.Live), "term", term)
+	}
 	for _, pod := range t.Standbys {
 		if err := t.tell(ctx, pod, list, term); err != nil {
 			return err

@@ -281,6 +281,9 @@ func TestNeighboursThatFallSilentAreSuspectOnce(t *testing.T) {
 		t.Fatalf("suspect: %+v", s)
 	}
 	w.gone(&corev1.Pod{}, "192-0-2-10-2") // a standby that guards nothing any more
+	if term := placeholder.Term(w.pod("192-0-2-10-1")); term < 2 {
+		t.Errorf("the active's term is %d: what the standby may have claimed on its side of a split still counts", term)
+	}
 	w.wants("its successor's role", w.pod("192-0-2-10-3").Labels[placeholder.LabelRole], "standby")
 	change(w, w.vipNode("node-2"), func(n *v1alpha1.VIPNode) { n.Status.SuspectAcknowledged = s.ID })
 	w.settle()

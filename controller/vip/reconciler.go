@@ -115,11 +115,12 @@ func (r *Reconciler) reconcile(ctx context.Context, vip *v1alpha1.VIP) (time.Dur
 		return wait, nil // the watch that shows it brings us back
 	}
 	view, again := r.view(subject, turn.Places, r.Clock.Now())
-	out, err := r.act(ctx, turn, subject, failover.Decide(view))
+	decision := failover.Decide(view)
+	out, err := r.act(ctx, turn, subject, decision)
 	if err != nil || out.changed {
 		return out.retry, err
 	}
-	if err := turn.Tell(ctx); err != nil {
+	if err := turn.Tell(ctx, decision.NewTerm); err != nil {
 		return 0, err
 	}
 	r.warnStandbys(subject, view)

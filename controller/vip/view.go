@@ -101,8 +101,13 @@ func (r *Reconciler) view(s place.Subject, places place.Places, now time.Time) (
 
 func podOf(pod *corev1.Pod, now time.Time) failover.Pod {
 	ready, announced := condition(pod, placeholder.ConditionReady), condition(pod, placeholder.ConditionAnnounced)
+	var superseded time.Duration
+	if ready != nil && ready.Status == corev1.ConditionFalse && ready.Reason == placeholder.ReasonSuperseded {
+		superseded = max(now.Sub(ready.LastTransitionTime.Time), time.Millisecond)
+	}
 	return failover.Pod{
-		Name: pod.Name, Node: pod.Spec.NodeName, Age: now.Sub(pod.CreationTimestamp.Time),
+		Superseded: superseded,
+		Name:       pod.Name, Node: pod.Spec.NodeName, Age: now.Sub(pod.CreationTimestamp.Time),
 		Reported:  ready != nil,
 		Ready:     ready != nil && ready.Status == corev1.ConditionTrue,
 		Announced: announced != nil && announced.Status == corev1.ConditionTrue,
