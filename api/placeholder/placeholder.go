@@ -76,6 +76,16 @@ func Ended(pod *corev1.Pod) bool {
 	return pod.DeletionTimestamp != nil || pod.Status.Phase == corev1.PodFailed || pod.Status.Phase == corev1.PodSucceeded
 }
 
+// ConditionOf finds a condition of a pod; nil: nobody has reported on it. It points into the pod.
+func ConditionOf(pod *corev1.Pod, kind corev1.PodConditionType) *corev1.PodCondition {
+	for i := range pod.Status.Conditions {
+		if pod.Status.Conditions[i].Type == kind {
+			return &pod.Status.Conditions[i]
+		}
+	}
+	return nil
+}
+
 // Parse reads a pod strictly. The error names the annotation and what is wrong with it.
 func Parse(pod *corev1.Pod) (Placeholder, error) {
 	p := Placeholder{

@@ -219,7 +219,6 @@ func (v View) leave(d *Decision, why string) {
 		}
 	}
 	d.Promote, d.Why = best.Name, why
-	d.CreateStandbys = 0 // decided again once the roles have changed
 }
 
 // standbys sees to it that as many nodes stand by as are wanted and can. A new one is on guard before an old one goes, but

@@ -39,10 +39,8 @@ func Look(pods []corev1.Pod) View {
 			node.Count(pod)
 			v.nodes[pod.Spec.NodeName] = node
 		}
-		ready := false
-		for _, c := range pod.Status.Conditions {
-			ready = ready || c.Type == placeholder.ConditionReady && c.Status == corev1.ConditionTrue && c.Reason != placeholder.ReasonTookOver
-		}
+		c := placeholder.ConditionOf(pod, placeholder.ConditionReady)
+		ready := c != nil && c.Status == corev1.ConditionTrue && c.Reason != placeholder.ReasonTookOver
 		standby := placeholder.RoleOf(pod) == placeholder.Standby
 		leaving := standby && pod.Annotations[placeholder.AnnotationLeaving] == "true"
 		switch {

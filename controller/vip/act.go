@@ -108,7 +108,7 @@ func succeeded(pod, live *corev1.Pod) bool {
 	if live == nil || placeholder.RoleOf(pod) != placeholder.Active || pod.Spec.NodeName == live.Spec.NodeName {
 		return false
 	}
-	mine, theirs := condition(pod, placeholder.ConditionAnnounced), condition(live, placeholder.ConditionAnnounced)
+	mine, theirs := placeholder.ConditionOf(pod, placeholder.ConditionAnnounced), placeholder.ConditionOf(live, placeholder.ConditionAnnounced)
 	return mine != nil && mine.Status == corev1.ConditionTrue && theirs != nil && theirs.Status == corev1.ConditionTrue
 }
 

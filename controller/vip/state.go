@@ -38,7 +38,7 @@ const (
 func observe(vip *v1alpha1.VIP, places place.Places, out done) state {
 	var s state
 	for _, pod := range places.Standbys {
-		if c := condition(pod, placeholder.ConditionReady); c != nil && c.Status == corev1.ConditionTrue && pod.Spec.NodeName != "" {
+		if c := placeholder.ConditionOf(pod, placeholder.ConditionReady); c != nil && c.Status == corev1.ConditionTrue && pod.Spec.NodeName != "" {
 			s.standbys = append(s.standbys, pod.Spec.NodeName)
 		}
 	}
@@ -52,11 +52,11 @@ func observe(vip *v1alpha1.VIP, places place.Places, out done) state {
 	}
 	addresses := strings.Join(vip.Spec.Addresses, " and ")
 	for _, pod := range all {
-		if c := condition(pod, placeholder.ConditionReady); s.conflict == "" && c != nil && c.Reason == placeholder.ReasonConflict {
+		if c := placeholder.ConditionOf(pod, placeholder.ConditionReady); s.conflict == "" && c != nil && c.Reason == placeholder.ReasonConflict {
 			s.conflict = c.Message
 		}
 		// The highest term that is announced: while a successor gets ready, that is still the one before it.
-		c := condition(pod, placeholder.ConditionAnnounced)
+		c := placeholder.ConditionOf(pod, placeholder.ConditionAnnounced)
 		if c == nil || c.Status != corev1.ConditionTrue || s.node != "" && placeholder.Term(pod) <= s.term {
 			continue
 		}
@@ -86,12 +86,12 @@ func (s *state) unannounced(main *corev1.Pod, places place.Places) {
 	case main.Spec.NodeName == "":
 		s.term = placeholder.Term(main)
 		s.reason, s.message, s.patience = v1alpha1.ReasonNotReported, placeholder.SchedulerName+" has not answered yet: is it running?", longPatience
-		if c := condition(main, corev1.PodScheduled); c != nil && c.Status == corev1.ConditionFalse && c.Message != "" {
+		if c := placeholder.ConditionOf(main, corev1.PodScheduled); c != nil && c.Status == corev1.ConditionFalse && c.Message != "" {
 			s.reason, s.message, s.patience = v1alpha1.ReasonUnschedulable, c.Message, usualPatience
 		}
 	default:
 		s.term = placeholder.Term(main)
-		c := condition(main, placeholder.ConditionReady)
+		c := placeholder.ConditionOf(main, placeholder.ConditionReady)
 		if c == nil || c.Status == corev1.ConditionTrue {
 			s.reason, s.patience = v1alpha1.ReasonNotReported, longPatience
 			s.message = fmt.Sprintf("Node %s was chosen, its announcer has not reported yet", main.Spec.NodeName)
@@ -113,15 +113,6 @@ func failure(pod *corev1.Pod) string {
 	default:
 		return "its kubelet gave no reason"
 	}
-}
-
-func condition(pod *corev1.Pod, kind corev1.PodConditionType) *corev1.PodCondition {
-	for i := range pod.Status.Conditions {
-		if pod.Status.Conditions[i].Type == kind {
-			return &pod.Status.Conditions[i]
-		}
-	}
-	return nil
 }
 
 // noSlot says whether a failed or unschedulable placeholder lacks a pod slot: the kubelet's admission (OutOfpods,

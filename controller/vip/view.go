@@ -100,7 +100,7 @@ func (r *Reconciler) view(s place.Subject, places place.Places, now time.Time) (
 }
 
 func podOf(pod *corev1.Pod, now time.Time) failover.Pod {
-	ready, announced := condition(pod, placeholder.ConditionReady), condition(pod, placeholder.ConditionAnnounced)
+	ready, announced := placeholder.ConditionOf(pod, placeholder.ConditionReady), placeholder.ConditionOf(pod, placeholder.ConditionAnnounced)
 	var superseded time.Duration
 	if ready != nil && ready.Status == corev1.ConditionFalse && ready.Reason == placeholder.ReasonSuperseded {
 		superseded = max(now.Sub(ready.LastTransitionTime.Time), time.Millisecond)
