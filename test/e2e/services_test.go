@@ -104,13 +104,14 @@ func localPolicy(ctx context.Context, t *testing.T, e *scenario.Env) {
 	if holder := placements[placeholder.VIPName(vip)]; holder != e.Nodes[2].Name() {
 		t.Errorf("the VIP is on %q, want the node of its only endpoint, %s", holder, e.Nodes[2].Name())
 	}
-	response, err := e.Client.Get(ctx, lab.URL(vip, 80))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if response.Body != e.Nodes[2].Name() || response.Client != e.Client.V4.String() {
-		t.Errorf("%q answered and saw client %s, want %s and the client's own address %s", response.Body, response.Client, e.Nodes[2].Name(), e.Client.V4)
-	}
+	// The announcer follows the scheduler; kube-proxy takes up to its sync period to know the endpoint, and drops until then.
+	eventually(ctx, t, func(ctx context.Context) error {
+		response, err := e.Client.Get(ctx, lab.URL(vip, 80))
+		if err == nil && (response.Body != e.Nodes[2].Name() || response.Client != e.Client.V4.String()) {
+			t.Fatalf("%q answered and saw client %s, want %s and the client's own address %s", response.Body, response.Client, e.Nodes[2].Name(), e.Client.V4)
+		}
+		return err
+	})
 	if err := e.DeleteAll(ctx, []string{"local"}); err != nil {
 		t.Fatal(err)
 	}

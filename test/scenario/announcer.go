@@ -98,8 +98,8 @@ func (e *Env) Probing(ctx context.Context, vips []netip.Addr, every time.Duratio
 	var probers []*lab.Prober
 	for _, vip := range vips {
 		// The first answer fills the client's neighbour table, like any client's that is there already.
-		if _, err := e.Client.Get(ctx, lab.URL(vip, 80)); err != nil {
-			return total, fmt.Errorf("asking %s before: %w", vip, err)
+		if err := e.served(ctx, vip, e.Client.Netns); err != nil {
+			return total, err
 		}
 		p, err := e.Client.StartProber(ctx, vip, every)
 		if err != nil {

@@ -62,6 +62,23 @@ func (e *Env) ListenAsNode(ctx context.Context, node *lab.Node) (stop func() err
 	}, nil
 }
 
+// served returns once a VIP's Service answers all who ask, as kube-proxy knows a new Service up to its sync period later than the
+// announcer.
+func (e *Env) served(ctx context.Context, vip netip.Addr, from ...*lab.Netns) error {
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	for _, netns := range from {
+		err := lab.Eventually(ctx, func(ctx context.Context) error {
+			_, err := netns.Get(ctx, lab.URL(vip, 80))
+			return err
+		})
+		if err != nil {
+			return fmt.Errorf("asking %s before: %w", vip, err)
+		}
+	}
+	return nil
+}
+
 // ReachOf tries everything on a VIP that is announced by node.
 func (e *Env) ReachOf(ctx context.Context, vip netip.Addr, node *lab.Node) (Reach, error) {
 	r := Reach{VIP: vip.String(), Node: node.Name(), OpenPorts: []int{}, OwnPorts: []int{}}

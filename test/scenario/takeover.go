@@ -3,7 +3,6 @@ package scenario
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/netip"
 	"slices"
 	"time"
@@ -63,10 +62,8 @@ func (e *Env) watchTakeover(ctx context.Context, w watched, silence func() error
 		return result, errors.New("watching a takeover: the node holds no VIP")
 	}
 	for _, vip := range w.vips {
-		for _, from := range []*lab.Netns{e.Client.Netns, e.Far.Netns} {
-			if _, err := from.Get(ctx, lab.URL(vip, 80)); err != nil {
-				return result, fmt.Errorf("asking %s before: %w", vip, err)
-			}
+		if err := e.served(ctx, vip, e.Client.Netns, e.Far.Netns); err != nil {
+			return result, err
 		}
 	}
 	recorder, err := e.RecordAddresses()
