@@ -99,7 +99,7 @@ func (s *settings) split(ctx context.Context, p printer) error {
 // splitRows are the rows of one kind of split.
 type splitRows struct {
 	tallies
-	guarded, bare, side, one *tally
+	guarded, bare, side, one, moved *tally
 	// placed: the bare VIPs are to be placed anew.
 	placed bool
 }
@@ -116,6 +116,7 @@ func newSplitRows(here int, apiHere bool, profile string) *splitRows {
 	r.bare = r.new(atMost(event+": the others", "ms", mark, bound))
 	r.side = r.new(atMost(event+": owners per side", "owners", "1", 1))
 	r.one = r.new(atMost(event+": one owner after healing", "ms", "within 1000", 1000))
+	r.moved = r.new(atMost(event+": two owners in moves after healing", "ms", "< 50", 50))
 	return r
 }
 
@@ -130,6 +131,7 @@ func (r *splitRows) add(result scenario.Healed) {
 	r.bare.broken = r.bare.broken || r.placed && result.BareLost > 0
 	r.side.add(float64(result.OwnersPerSide))
 	r.one.add(result.OneOwnerMs)
+	r.moved.add(result.MovedTwoOwnersMs)
 }
 
 func (s *settings) slow(ctx context.Context, p printer) error {

@@ -3,6 +3,7 @@ package scenario
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"net/netip"
 	"slices"
@@ -26,12 +27,15 @@ type Healed struct {
 	BareLost    int   `json:"bareSilent"`
 	// OwnersPerSide is the most owners that a VIP had on one side at the end of the split.
 	OwnersPerSide int `json:"mostOwnersPerSide"`
-	// OneOwnerMs is from the healing until every VIP had one owner, by kind: those guarded on the client's side, the bare ones,
-	// and those whose active was on the client's side. WholeMs is until nothing was amiss.
+	// OneOwnerMs is from the healing until every VIP that the split had given two owners had one, by kind: those guarded on the
+	// client's side, the bare ones, and those whose active was on the client's side; LastToHeal names the last one. MovedTwoOwnersMs
+	// is the longest time that planned moves afterwards gave a VIP two owners. WholeMs is until nothing was amiss.
 	OneOwnerMs        float64 `json:"oneOwnerAfterHealingMs"`
 	OneOwnerGuardedMs float64 `json:"guardedOneOwnerMs"`
 	OneOwnerBareMs    float64 `json:"bareOneOwnerMs"`
 	OneOwnerHereMs    float64 `json:"activeOnClientSideOneOwnerMs"`
+	LastToHeal        string  `json:"lastToHeal,omitempty"`
+	MovedTwoOwnersMs  float64 `json:"movedAfterwardsTwoOwnersMs"`
 	WholeMs           float64 `json:"wholeAfterHealingMs"`
 }
 
@@ -113,9 +117,16 @@ func (e *Env) Split(ctx context.Context, stay int, apiHere bool, length time.Dur
 		vips  []netip.Addr
 		after *float64
 	}{{guarded, &result.OneOwnerGuardedMs}, {bare, &result.OneOwnerBareMs}, {here, &result.OneOwnerHereMs}} {
-		_, until := twoOwners(events, kind.vips, begin, time.Now())
-		*kind.after = millis(until)
-		result.OneOwnerMs = max(result.OneOwnerMs, *kind.after)
+		for _, o := range overlaps(events, kind.vips, begin, time.Now()) {
+			if !o.From.Equal(begin) { // by a claim that came to nothing, or a move
+				result.MovedTwoOwnersMs = max(result.MovedTwoOwnersMs, millis(o.To.Sub(o.From)))
+				continue
+			}
+			*kind.after = max(*kind.after, millis(o.To.Sub(begin)))
+			if *kind.after > result.OneOwnerMs {
+				result.OneOwnerMs, result.LastToHeal = *kind.after, fmt.Sprintf("%s on %s and %s", o.VIP, o.Nodes[0], o.Nodes[1])
+			}
+		}
 	}
 	return result, nil
 }

@@ -219,28 +219,37 @@ func without(holdings []lab.Holding, node string, from, to time.Time) []lab.Hold
 
 // twoOwners is the longest time after since that two nodes had one of the VIPs, and when the last of them had one owner again.
 func twoOwners(events []lab.AddrEvent, vips []netip.Addr, since, end time.Time) (longest, until time.Duration) {
+	for _, o := range overlaps(events, vips, since, end) {
+		longest, until = max(longest, o.To.Sub(o.From)), max(until, o.To.Sub(since))
+	}
+	return longest, until
+}
+
+// overlap is a time for which two nodes had one VIP.
+type overlap struct {
+	VIP      netip.Addr
+	Nodes    [2]string
+	From, To time.Time
+}
+
+// overlaps returns each time after since that two nodes had one of the VIPs.
+func overlaps(events []lab.AddrEvent, vips []netip.Addr, since, end time.Time) []overlap {
+	var found []overlap
 	for _, vip := range vips {
-		var holdings []lab.Holding
-		for _, h := range lab.Holdings(events, vip, end) {
-			if h.From.Before(since) {
-				h.From = since
-			}
-			if h.To.After(h.From) {
-				holdings = append(holdings, h)
-			}
-		}
-		longest = max(longest, lab.DoubleHeld(holdings))
+		holdings := lab.Holdings(events, vip, end)
 		for i, a := range holdings {
 			for _, b := range holdings[i+1:] {
-				over := a.To
-				if b.To.Before(over) {
-					over = b.To
+				o := overlap{VIP: vip, Nodes: [2]string{a.Node, b.Node}, From: latest(since, a.From, b.From), To: a.To}
+				if b.To.Before(o.To) {
+					o.To = b.To
 				}
-				if a.Node != b.Node && over.After(b.From) {
-					until = max(until, over.Sub(since))
+				if a.Node != b.Node && o.To.After(o.From) {
+					found = append(found, o)
 				}
 			}
 		}
 	}
-	return longest, until
+	return found
 }
+
+func latest(times ...time.Time) time.Time { return slices.MaxFunc(times, time.Time.Compare) }
