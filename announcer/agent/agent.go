@@ -120,7 +120,10 @@ type Agent struct {
 	followed []netip.Addr                 // what the wire was last asked for
 	asked    netip.Addr                   // the last of those that the wire was asked for in turn
 	askDue   time.Time
-	dirty    bool // what is held or guarded changed since the state was saved
+	// healing: one of those turned out to be with another node, and the others are to be asked for at once, from askAllDue on.
+	healing   bool
+	askAllDue time.Time
+	dirty     bool // what is held or guarded changed since the state was saved
 }
 
 // placeState is a place's machine with what the edges need to know of it.
@@ -167,7 +170,9 @@ func (a *Agent) Run(ctx context.Context) error {
 				next = deadline
 			}
 		}
-		a.askUnsure(ctx, now)
+		if due := a.askUnsure(ctx, now); due.Before(next) {
+			next = due
+		}
 		a.follow()
 		a.setTargets()
 		a.save(ctx)

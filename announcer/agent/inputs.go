@@ -147,8 +147,11 @@ func (a *Agent) Heard(ctx context.Context, addr netip.Addr, said place.Said) {
 		if !ok {
 			return
 		}
-		before := p.State()
+		before, unsure := p.State(), p.Unsure()
 		effects := p.Heard(said, a.opts.Clock.Now())
+		if unsure && len(effects) > 0 {
+			a.heal()
+		}
 		switch {
 		case before == place.Held && p.State() != place.Held:
 			a.opts.Metrics.Superseded.Inc()

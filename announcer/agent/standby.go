@@ -74,29 +74,44 @@ func (a *Agent) askAll(ctx context.Context, nicName string) {
 }
 
 // While a node that an address was taken over from is away, the wire is asked askAtOnce times in askEvery who else has what this node
-// took over: a split segment that heals shows itself by nothing else. Below 10 a second ARP disturbs no switch.
+// took over: a split segment that heals shows itself by nothing else. Below 10 a second ARP disturbs no switch. Once one of these
+// answers shows that it has healed, all others are asked for at once, but no more than once in askAllEvery.
 const (
-	askEvery  = time.Second
-	askAtOnce = 8
+	askEvery    = 250 * time.Millisecond
+	askAtOnce   = 2
+	askAllEvery = time.Second
 )
 
-// askUnsure asks for those in turn of which another node may believe that it has them.
-func (a *Agent) askUnsure(ctx context.Context, now time.Time) {
+// askUnsure asks for those in turn of which another node may believe that it has them, or for all of them. It returns when to be
+// called again.
+func (a *Agent) askUnsure(ctx context.Context, now time.Time) (next time.Time) {
 	if now.Before(a.askDue) {
-		return
+		return a.askDue
 	}
-	a.askDue = now.Add(askEvery)
 	addrs := a.addrsWhere(func(p *placeState) bool { return p.Unsure() })
 	if len(addrs) == 0 {
-		return
+		a.healing = false
+		return now.Add(askAllEvery)
 	}
-	next, found := slices.BinarySearchFunc(addrs, a.asked, netip.Addr.Compare)
+	a.askDue = now.Add(askEvery)
+	if a.healing && !now.Before(a.askAllDue) {
+		a.healing, a.askAllDue = false, now.Add(askAllEvery)
+		a.ask(ctx, addrs)
+		return a.askDue
+	}
+	from, found := slices.BinarySearchFunc(addrs, a.asked, netip.Addr.Compare)
 	if found {
-		next++
+		from++
 	}
-	addrs = append(addrs[next:], addrs[:next]...)
+	addrs = append(addrs[from:], addrs[:from]...)
 	addrs = addrs[:min(len(addrs), askAtOnce)]
 	a.asked = addrs[len(addrs)-1]
+	a.ask(ctx, addrs)
+	return a.askDue
+}
+
+// ask asks the wire who else has some addresses.
+func (a *Agent) ask(ctx context.Context, addrs []netip.Addr) {
 	byNIC := map[string][]netip.Addr{}
 	for _, addr := range addrs {
 		name := a.places[addr].NIC().Name
@@ -106,6 +121,9 @@ func (a *Agent) askUnsure(ctx context.Context, now time.Time) {
 		a.opts.Wire.Ask(ctx, name, a.questions(some), false)
 	}
 }
+
+// heal has all others asked for that another node may have, as one that this node wasn't sure of turns out to be with another node.
+func (a *Agent) heal() { a.healing, a.askDue = true, time.Time{} }
 
 // addrsWhere returns the addresses of some places, in order.
 func (a *Agent) addrsWhere(holds func(*placeState) bool) []netip.Addr {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"strings"
 	"testing"
 	"time"
 
@@ -269,10 +270,11 @@ func TestALoopThatWasHeldUpAsksWhoHasItsAddressesNow(t *testing.T) {
 	r.expect("ask 192.0.2.10")
 }
 
-func TestWhatWasTakenOverIsAskedForInTurn(t *testing.T) {
-	r := newRig(t)
+// takeOver has the rig take n addresses over.
+func (r *rig) takeOver(n int) []netip.Addr {
 	r.Synced(r.ctx)
-	for i := range askAtOnce + 2 {
+	var addrs []netip.Addr
+	for i := range n {
 		p := standbyPod(fmt.Sprint("s", i))
 		addr := netip.AddrFrom4([4]byte{192, 0, 2, byte(20 + i)})
 		p.Annotations[placeholder.AnnotationAddresses] = addr.String()
@@ -282,14 +284,21 @@ func TestWhatWasTakenOverIsAskedForInTurn(t *testing.T) {
 		r.guardInForce()
 		r.Liveness(r.ctx, liveness.Event{Kind: liveness.Silent, Addr: addr, MAC: mac3})
 		r.turn()
+		addrs = append(addrs, addr)
 	}
 	r.log = nil
+	return addrs
+}
+
+func TestWhatWasTakenOverIsAskedForInTurn(t *testing.T) {
+	r := newRig(t)
+	addrs := r.takeOver(askAtOnce + 2)
 	counts := map[string]int{}
-	for range 5 {
+	for range 2 * len(addrs) / askAtOnce {
 		r.askUnsure(r.ctx, r.clock.Now())
 		r.askUnsure(r.ctx, r.clock.Now())
 		if len(r.log) != askAtOnce {
-			t.Fatalf("asked %d times within a second, want %d", len(r.log), askAtOnce)
+			t.Fatalf("asked %d times at once, want %d", len(r.log), askAtOnce)
 		}
 		for _, what := range r.log {
 			counts[what]++
@@ -298,8 +307,40 @@ func TestWhatWasTakenOverIsAskedForInTurn(t *testing.T) {
 		r.clock.Step(askEvery)
 	}
 	for what, n := range counts {
-		if n != 4 {
+		if n != 2 {
 			t.Errorf("%s: %d times, want all of them equally often: %v", what, n, counts)
 		}
+	}
+}
+
+func TestWhenASplitHealsAllThatWasTakenOverIsAskedForAtOnce(t *testing.T) {
+	r := newRig(t)
+	addrs := r.takeOver(20)
+	r.askUnsure(r.ctx, r.clock.Now())
+	r.log = nil
+	answer := place.Said{From: mac3, Kind: wire.Claim, Title: place.Title{Term: 1, Place: 1}, Titled: true}
+	asked := func() int {
+		r.log = nil
+		r.turn()
+		r.askUnsure(r.ctx, r.clock.Now())
+		n := 0
+		for _, what := range r.log {
+			if strings.HasPrefix(what, "remind of ") {
+				n++
+			}
+		}
+		return n
+	}
+	r.Heard(r.ctx, addrs[0], answer)
+	if n := asked(); n != len(addrs) {
+		t.Errorf("asked for %d addresses, want all %d", n, len(addrs))
+	}
+	r.Heard(r.ctx, addrs[1], answer)
+	if n := asked(); n > askAtOnce {
+		t.Errorf("asked for %d addresses at once, want all of them no more than once a second", n)
+	}
+	r.clock.Step(askAllEvery)
+	if n := asked(); n != len(addrs) {
+		t.Errorf("a second later: asked for %d addresses, want all %d", n, len(addrs))
 	}
 }

@@ -170,7 +170,7 @@ func (c *Core) chase(p *peer, now time.Time) []Probe {
 	}
 	pace := c.config.ChaseEvery
 	if now.Sub(begun) > c.config.ChaseFor {
-		pace = slow
+		pace = chaseSlow
 	}
 	p.next = now.Add(pace)
 	n := 1

@@ -27,7 +27,7 @@ type Config struct {
 	Alone time.Duration
 	// Late is by how much a turn may be late before it is void.
 	Late time.Duration
-	// ChaseEvery and ChaseFor: a node that addresses were taken over from is asked at that pace for that long, then each second.
+	// ChaseEvery and ChaseFor: a node that addresses were taken over from is asked at that pace for that long, then twice a second.
 	ChaseEvery, ChaseFor time.Duration
 }
 

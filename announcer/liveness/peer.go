@@ -62,6 +62,9 @@ const (
 	callAgain = 200 * time.Millisecond
 	// slow is the pace for those who were never heard (after having been asked often for greeting) or are silent.
 	slow, greeting = time.Second, 2 * time.Second
+	// chaseSlow is the pace for a chased node that has been away for long: a split that heals is to end within a second. Switches
+	// flood these frames, as nobody has that MAC address.
+	chaseSlow = 500 * time.Millisecond
 	// patient is how long an alarm lasts before its questions go back to the usual pace: whatever it waits for takes longer.
 	patient = 5 * time.Second
 )

@@ -5,16 +5,13 @@ import (
 	"fmt"
 
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/fields"
-	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
-	"k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/utils/clock"
 
 	"evenkeel.io/evenkeel/announcer/agent"
+	"evenkeel.io/evenkeel/announcer/follow"
 	"evenkeel.io/evenkeel/announcer/report"
 	"evenkeel.io/evenkeel/api/v1alpha1"
 	"evenkeel.io/evenkeel/api/version"
@@ -63,39 +60,18 @@ func clientConfig(kubeconfig string) (*rest.Config, error) {
 // follow tells the agent of every placeholder on this node until ctx ends. While the API server is away it keeps trying, and
 // the agent keeps what it has.
 func (a *api) follow(ctx context.Context, opts *options, node *agent.Agent) error {
-	factory := informers.NewSharedInformerFactoryWithOptions(a.client, 0,
-		informers.WithNamespace(opts.namespace),
-		informers.WithTweakListOptions(func(list *metav1.ListOptions) {
-			list.FieldSelector = fields.OneTermEqualSelector("spec.nodeName", opts.nodeName).String()
-		}),
-		informers.WithTransform(func(obj any) (any, error) {
-			if pod, ok := obj.(*corev1.Pod); ok {
-				pod.ManagedFields = nil
-			}
-			return obj, nil
-		}))
-	informer := factory.Core().V1().Pods().Informer()
-	registration, err := informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
-		AddFunc:    func(obj any) { node.PodChanged(ctx, obj.(*corev1.Pod)) },
-		UpdateFunc: func(_, obj any) { node.PodChanged(ctx, obj.(*corev1.Pod)) },
-		DeleteFunc: func(obj any) {
-			if gone, ok := obj.(cache.DeletedFinalStateUnknown); ok {
-				obj = gone.Obj
-			}
-			if pod, ok := obj.(*corev1.Pod); ok {
-				node.PodGone(ctx, pod)
-				a.vipNode.Recheck() // a placeholder that was taken away may mean that we are suspected
-			}
-		},
-	})
-	if err != nil {
-		return fmt.Errorf("following pods of node %s: %w", opts.nodeName, err)
-	}
-	factory.StartWithContext(ctx)
-	defer factory.Shutdown()
-	if cache.WaitForCacheSync(ctx.Done(), registration.HasSynced) {
-		node.Synced(ctx)
-	}
-	<-ctx.Done()
+	follow.Pods(ctx, a.client, opts.namespace, opts.nodeName, followed{node, a.vipNode})
 	return nil
+}
+
+// followed is the agent, and what else a placeholder's end means.
+type followed struct {
+	*agent.Agent
+	vipNode *report.VIPNode
+}
+
+// PodGone tells the agent. A placeholder that was taken away may mean that this node is suspected.
+func (f followed) PodGone(ctx context.Context, pod *corev1.Pod) {
+	f.Agent.PodGone(ctx, pod)
+	f.vipNode.Recheck()
 }
