@@ -61,7 +61,7 @@ func (a *Agent) carryOut(ctx context.Context, addr netip.Addr, effects []place.E
 			a.opts.Wire.Silence(addr)
 		}
 	}
-	a.opts.Metrics.setHeld(a.places)
+	a.opts.Metrics.count(a.places)
 	if p.Done() {
 		delete(a.places, addr)
 		a.setGuard(ctx)

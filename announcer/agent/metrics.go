@@ -12,6 +12,7 @@ import (
 // Metrics of an agent. None has a label per VIP, so their number doesn't grow with VIPs.
 type Metrics struct {
 	held      prometheus.Gauge
+	guarded   prometheus.Gauge
 	Conflicts prometheus.Counter
 	Defences  prometheus.Counter
 	Restores  prometheus.Counter
@@ -28,6 +29,7 @@ type Metrics struct {
 func NewMetrics(registry prometheus.Registerer) *Metrics {
 	m := &Metrics{
 		held:      prometheus.NewGauge(prometheus.GaugeOpts{Name: "evenkeel_announcer_held_addresses", Help: "Addresses that this node has bound and announces."}),
+		guarded:   prometheus.NewGauge(prometheus.GaugeOpts{Name: "evenkeel_announcer_guarded_addresses", Help: "Addresses of other nodes that this node would take over: their owner was heard on the wire and is watched."}),
 		Conflicts: prometheus.NewCounter(prometheus.CounterOpts{Name: "evenkeel_announcer_conflicts_total", Help: "Frames and probe answers by which another machine claimed an address of ours."}),
 		Defences:  prometheus.NewCounter(prometheus.CounterOpts{Name: "evenkeel_announcer_defences_total", Help: "Announcements sent to defend an address against another machine (RFC 5227)."}),
 		Restores:  prometheus.NewCounter(prometheus.CounterOpts{Name: "evenkeel_announcer_restores_total", Help: "Addresses put back after something else on the node had deleted them."}),
@@ -40,18 +42,23 @@ func NewMetrics(registry prometheus.Registerer) *Metrics {
 		Name: "evenkeel_announcer_takeover_duration_seconds", Help: "From the first unanswered probe of a VIP to its address bound here.",
 		Buckets: []float64{0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 0.7, 0.9, 1.2, 1.5, 2, 3, 5},
 	})
-	registry.MustRegister(m.held, m.Conflicts, m.Defences, m.Restores, m.Losses, m.Superseded, m.Assertions, m.Takeovers, m.TakeoverSeconds)
+	registry.MustRegister(m.held, m.guarded, m.Conflicts, m.Defences, m.Restores, m.Losses, m.Superseded, m.Assertions, m.Takeovers, m.TakeoverSeconds)
 	return m
 }
 
-func (m *Metrics) setHeld(places map[netip.Addr]*placeState) {
-	held := 0
+// count sets how many addresses are held and guarded.
+func (m *Metrics) count(places map[netip.Addr]*placeState) {
+	held, guarded := 0, 0
 	for _, p := range places {
-		if p.State() == place.Held {
+		switch {
+		case p.State() == place.Held:
 			held++
+		case p.OnGuard():
+			guarded++
 		}
 	}
 	m.held.Set(float64(held))
+	m.guarded.Set(float64(guarded))
 }
 
 // AnnouncementMetrics count what is sent.

@@ -54,6 +54,7 @@ func (a *Agent) Liveness(ctx context.Context, event liveness.Event) {
 		switch event.Kind {
 		case liveness.Heard:
 			p.Answered(event.MAC)
+			a.opts.Metrics.count(a.places)
 			a.report(event.Addr)
 		case liveness.Silent:
 			a.takeOver(ctx, p, event)

@@ -27,6 +27,9 @@ func (m *Machine) Watching() (Watched, bool) {
 	return Watched{}, false
 }
 
+// OnGuard says whether the node that has the address was heard and is watched, so that its silence would mean something.
+func (m *Machine) OnGuard() bool { return m.state == Guarding && m.heard }
+
 // rank counts who takes the address over before us from the node that is guarded: standbys in order of succession, and after
 // them those who were active before.
 func (m *Machine) rank() int {

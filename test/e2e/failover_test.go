@@ -132,7 +132,7 @@ func drained(ctx context.Context, t *testing.T, e *scenario.Env) {
 
 func traps(ctx context.Context, t *testing.T, e *scenario.Env) {
 	for _, trap := range scenario.Traps() {
-		result, err := e.Spring(ctx, trap, 8*time.Second, false)
+		result, err := e.Spring(ctx, trap, 8*time.Second, true)
 		t.Logf("%+v", result)
 		if err != nil {
 			t.Fatalf("%s: %v", trap, err)

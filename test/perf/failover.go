@@ -79,11 +79,14 @@ func newTakeoverRows(event, profile string) *takeoverRows {
 	return r
 }
 
-func (r *takeoverRows) add(t scenario.Takeover) {
+// add adds a takeover; even says that standbys were where it was to come out evenly.
+func (r *takeoverRows) add(t scenario.Takeover, even bool) {
 	r.arp.add(t.ARPMs...)
 	r.http.add(t.HTTPAfterARPMs)
 	r.far.add(t.FarAfterARPMs)
-	r.spread.add(float64(t.Spread.MaxMin))
+	if even {
+		r.spread.add(float64(t.Spread.MaxMin))
+	}
 	r.owners.add(t.TwoOwnersMs)
 	if t.Silent > 0 || len(t.HTTPMs) < t.VIPs || len(t.FarMs) < t.VIPs {
 		r.arp.broken, r.http.broken, r.far.broken = r.arp.broken || t.Silent > 0, r.http.broken || len(t.HTTPMs) < t.VIPs, r.far.broken || len(t.FarMs) < t.VIPs
@@ -99,24 +102,52 @@ func (s *settings) losses(control scenario.ControlPlaneState) func(ctx context.C
 			for _, fault := range scenario.Faults() {
 				rows := newTakeoverRows(string(fault)+", control plane "+string(control), profile)
 				moves := rows.new(none(string(fault)+": moves when the node returns", "moves"))
-				for i := range s.repetitions {
-					n, err := e.Busiest(i)
-					if err != nil {
-						return err
-					}
-					loss, err := e.Lose(ctx, n, fault, control)
+				observe := func(loss scenario.Loss) {
 					p("loss, "+profile, loss)
-					if err != nil {
-						return err
-					}
-					rows.add(loss.Takeover)
+					rows.add(loss.Takeover, loss.Earlier == 0)
 					moves.add(float64(loss.ReturnMoves))
+				}
+				lose := s.loseEach
+				if control != scenario.Up && fault != scenario.PowerLoss {
+					lose = s.cutInOutages
+				}
+				if err := lose(ctx, e, fault, control, observe); err != nil {
+					return err
 				}
 				rows.print(p, profile, z.String())
 			}
 			return nil
 		})
 	}
+}
+
+// loseEach loses a node in each repetition, each time from a state in which all is well.
+func (s *settings) loseEach(ctx context.Context, e *scenario.Env, fault scenario.Fault, control scenario.ControlPlaneState, observe func(scenario.Loss)) error {
+	for i := range s.repetitions {
+		n, err := e.Busiest(i)
+		if err != nil {
+			return err
+		}
+		loss, err := e.Lose(ctx, n, fault, control)
+		observe(loss)
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// cutsPerOutage is how many nodes are cut off, one after the other, in one outage of the control plane.
+const cutsPerOutage = 5
+
+// cutInOutages cuts nodes off, several in each outage.
+func (s *settings) cutInOutages(ctx context.Context, e *scenario.Env, fault scenario.Fault, control scenario.ControlPlaneState, observe func(scenario.Loss)) error {
+	for i := 0; i < s.repetitions; i += cutsPerOutage {
+		if err := e.CutInOutage(ctx, i, min(cutsPerOutage, s.repetitions-i), fault, control, observe); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // turns loses two nodes with a return between, and drains every node in turn.

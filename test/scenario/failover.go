@@ -63,7 +63,9 @@ type Loss struct {
 	Node         string            `json:"node"`
 	Nodes        int               `json:"nodes"`
 	ControlPlane ControlPlaneState `json:"controlPlane"`
-	SettledMs    float64           `json:"settledBeforeMs"` // what standbys had to come to rest since the last change
+	// Earlier counts the losses before it in the same outage of the control plane, after which nobody could even anything out.
+	Earlier   int     `json:"earlierLossesInOutage,omitempty"`
+	SettledMs float64 `json:"settledBeforeMs"` // what standbys had to come to rest since the last change
 	Takeover
 	// HealedMs is from the fault until every VIP had all its placeholders, ready, on the nodes left; from the API server's
 	// return where it was down.
@@ -114,47 +116,21 @@ func (e *Env) restartAnnouncers() error {
 	return g.Wait()
 }
 
-// guardAgain is what announcers get, after they were restarted without an API server, before a node is lost.
-const guardAgain = 5 * time.Second
+// guardAgain is what announcers get at most, after they were restarted without an API server or a node is back without one, until all
+// VIPs are guarded again.
+const guardAgain = 10 * time.Second
 
 // Lose loses a node and brings it back, once everything had settled before, had healed in between and is well at the end.
 func (e *Env) Lose(ctx context.Context, n *lab.Node, fault Fault, control ControlPlaneState) (Loss, error) {
 	result := Loss{Fault: fault, Node: n.Name(), Nodes: len(e.Nodes), ControlPlane: control}
-	begin := time.Now()
-	if _, err := e.Settled(ctx); err != nil {
+	if err := e.settleFor(ctx, n, &result); err != nil {
 		return result, err
 	}
-	if err := e.guardedEvenly(ctx, n, begin); err != nil {
+	if err := e.endControlPlane(ctx, control); err != nil {
 		return result, err
 	}
-	result.SettledMs = millis(time.Since(begin))
-	if control != Up {
-		if err := e.StopControlPlane(); err != nil {
-			return result, err
-		}
-		time.Sleep(2 * time.Second) // connections break, watches are tried again
-	}
-	if control == DownAndAnnouncersUp {
-		if err := e.restartAnnouncers(); err != nil {
-			return result, err
-		}
-		time.Sleep(guardAgain)
-	}
-	vips, err := Held(n)
+	begin, vips, err := e.take(ctx, n, &result)
 	if err != nil {
-		return result, err
-	}
-	var rest errgroup.Group
-	watched := watched{vips: vips, lost: []*lab.Node{n}, requests: true, patience: takeoverPatience}
-	result.Takeover, err = e.watchTakeover(ctx, watched, func() error {
-		begin = time.Now()
-		die, err := e.silence(n, fault)
-		if err == nil {
-			rest.Go(die)
-		}
-		return err
-	})
-	if err = errors.Join(err, rest.Wait()); err != nil {
 		return result, err
 	}
 	if control != Up {
@@ -172,7 +148,97 @@ func (e *Env) Lose(ctx context.Context, n *lab.Node, fault Fault, control Contro
 		return result, err
 	}
 	result.Suspect = suspects[n.Name()] != ""
-	return result, e.comeBack(ctx, &result, n, fault, vips)
+	return result, e.comeBack(ctx, &result, n, fault, vips, e.Whole)
+}
+
+// CutInOutage cuts nodes off one after the other, times times, in one outage of the control plane, and restores each port before the
+// next one. What a node lost is then guarded by that node, so that every loss finds all VIPs guarded. Which node is next counts
+// from the given one on. observe is given each loss, also an unfinished one together with the error.
+func (e *Env) CutInOutage(ctx context.Context, first, times int, fault Fault, control ControlPlaneState, observe func(Loss)) error {
+	if fault == PowerLoss || control == Up {
+		return fmt.Errorf("cutting nodes off in an outage by %s, control plane %s: a node without power doesn't come back without an API server", fault, control)
+	}
+	for i := range times {
+		n, err := e.Busiest(first + i)
+		if err != nil {
+			return err
+		}
+		result := Loss{Fault: fault, Node: n.Name(), Nodes: len(e.Nodes), ControlPlane: control, Earlier: i}
+		err = e.cutInOutage(ctx, n, &result)
+		observe(result)
+		if err != nil {
+			return err
+		}
+	}
+	if err := e.StartControlPlane(ctx); err != nil {
+		return err
+	}
+	return e.Whole(ctx)
+}
+
+func (e *Env) cutInOutage(ctx context.Context, n *lab.Node, result *Loss) error {
+	if result.Earlier == 0 {
+		if err := e.settleFor(ctx, n, result); err != nil {
+			return err
+		}
+		if err := e.endControlPlane(ctx, result.ControlPlane); err != nil {
+			return err
+		}
+	}
+	_, vips, err := e.take(ctx, n, result)
+	if err != nil {
+		return err
+	}
+	return e.comeBack(ctx, result, n, result.Fault, vips, func(ctx context.Context, _ ...string) error { return e.onGuard(ctx, guardAgain) })
+}
+
+// settleFor waits until all is well, and standbys are where the loss of n comes out evenly.
+func (e *Env) settleFor(ctx context.Context, n *lab.Node, result *Loss) error {
+	begin := time.Now()
+	if err := e.Whole(ctx); err != nil {
+		return err
+	}
+	if err := e.guardedEvenly(ctx, n, begin); err != nil {
+		return err
+	}
+	result.SettledMs = millis(time.Since(begin))
+	return nil
+}
+
+// endControlPlane brings the control plane to a state from being up.
+func (e *Env) endControlPlane(ctx context.Context, control ControlPlaneState) error {
+	if control == Up {
+		return nil
+	}
+	if err := e.StopControlPlane(); err != nil {
+		return err
+	}
+	time.Sleep(2 * time.Second) // connections break, watches are tried again
+	if control == Down {
+		return nil
+	}
+	if err := e.restartAnnouncers(); err != nil {
+		return err
+	}
+	return e.onGuard(ctx, guardAgain)
+}
+
+// take has the fault befall n, and watches until its VIPs answer elsewhere. It returns when, and which they were.
+func (e *Env) take(ctx context.Context, n *lab.Node, result *Loss) (begin time.Time, vips []netip.Addr, err error) {
+	if vips, err = Held(n); err != nil {
+		return begin, nil, err
+	}
+	var rest errgroup.Group
+	watched := watched{vips: vips, lost: []*lab.Node{n}, requests: true, patience: takeoverPatience}
+	result.Takeover, err = e.watchTakeover(ctx, watched, func() error {
+		begin = time.Now()
+		die, err := e.silence(n, result.Fault)
+		if err == nil {
+			rest.Go(die)
+		}
+		return err
+	})
+	return begin, vips, errors.Join(err, rest.Wait())
 }
 
 // healed waits until every VIP has its placeholders on the nodes that are left, the lost one being suspect by right.
@@ -187,8 +253,8 @@ func (e *Env) healed(ctx context.Context, lost ...*lab.Node) error {
 	return nil
 }
 
-// comeBack restores a lost node and watches what that does.
-func (e *Env) comeBack(ctx context.Context, result *Loss, n *lab.Node, fault Fault, vips []netip.Addr) error {
+// comeBack restores a lost node and watches what that does until all is well again.
+func (e *Env) comeBack(ctx context.Context, result *Loss, n *lab.Node, fault Fault, vips []netip.Addr, well func(context.Context, ...string) error) error {
 	before, err := e.ownersOf(e.others(n))
 	if err != nil {
 		return err
@@ -206,7 +272,7 @@ func (e *Env) comeBack(ctx context.Context, result *Loss, n *lab.Node, fault Fau
 			return err
 		}
 	}
-	if err := e.Whole(ctx); err != nil {
+	if err := well(ctx); err != nil {
 		return err
 	}
 	result.WholeMs = millis(time.Since(begin))

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"time"
 
 	"evenkeel.io/evenkeel/test/lab"
 )
@@ -26,6 +27,31 @@ func (e *Env) reportedTakeovers(ctx context.Context) (float64, error) {
 		total += values
 	}
 	return total, nil
+}
+
+// onGuard returns once every VIP of the pools is guarded on the wire as often as it is to be, as the announcers' metrics say: the API
+// server may be away. It is an error where that takes longer than patience.
+func (e *Env) onGuard(ctx context.Context, patience time.Duration) error {
+	owners, err := e.Owners()
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	return lab.Eventually(ctx, func(ctx context.Context) error {
+		total := 0.0
+		for _, n := range e.Nodes {
+			guarded, err := metrics(ctx, n.Netns, announcerMetrics, "evenkeel_announcer_guarded_addresses")
+			if err != nil {
+				return err
+			}
+			total += guarded
+		}
+		if want := len(owners) * e.Standbys; int(total) < want {
+			return fmt.Errorf("%.0f addresses are guarded on the wire, want %d", total, want)
+		}
+		return nil
+	})
 }
 
 // metrics sums up the series of a metric.
