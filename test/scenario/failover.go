@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"evenkeel.io/evenkeel/test/lab"
 )
@@ -94,10 +95,15 @@ func (e *Env) StopControlPlane() error {
 	return errors.Join(append(errs, e.StopAPIServer())...)
 }
 
-// StartControlPlane starts them again.
+// StartControlPlane starts them again. It deletes the leases of those that were killed, which the new ones would wait for for 15 s
+// (client-go's default): what is measured is not how long a killed leader is waited for.
 func (e *Env) StartControlPlane(ctx context.Context) error {
 	if err := e.StartAPIServer(ctx); err != nil {
 		return err
+	}
+	leases := e.Kube.CoordinationV1().Leases(lab.Namespace)
+	if err := leases.DeleteCollection(ctx, metav1.DeleteOptions{}, metav1.ListOptions{}); err != nil {
+		return fmt.Errorf("deleting the leases of a killed control plane: %w", err)
 	}
 	return errors.Join(e.Controller.Start(), e.Scheduler.Start())
 }
