@@ -40,6 +40,9 @@ const (
 	AnnotationService = "evenkeel.io/service"
 	// AnnotationPolicy is the Service's externalTrafficPolicy; "Local" places the VIP only where a ready endpoint is.
 	AnnotationPolicy = "evenkeel.io/external-traffic-policy"
+	// AnnotationHandoff set to "false", on a Service and so on its placeholders: planned moves reset established connections. Absent
+	// or "true": the node that a VIP moves to hands them on to the node that served them.
+	AnnotationHandoff = "evenkeel.io/handoff"
 	// AnnotationRelease set to "true" before a deletion for good: unbind at once, don't wait for a successor.
 	AnnotationRelease = "evenkeel.io/release"
 	// AnnotationLeaving set to "true" on a standby: another node is to stand by in its stead, and it goes once that one is on guard.

@@ -33,6 +33,7 @@ type Placeholder struct {
 	Ports      []Port
 	Service    types.NamespacedName
 	Local      bool // externalTrafficPolicy Local
+	NoHandoff  bool // established connections are not handed on after a move
 	Release    bool // the VIP ends: unbind at once
 	Ending     bool // the pod is deleted or has failed: hold until a successor claims
 }
@@ -89,14 +90,15 @@ func ConditionOf(pod *corev1.Pod, kind corev1.PodConditionType) *corev1.PodCondi
 // Parse reads a pod strictly. The error names the annotation and what is wrong with it.
 func Parse(pod *corev1.Pod) (Placeholder, error) {
 	p := Placeholder{
-		Pod:     types.NamespacedName{Namespace: pod.Namespace, Name: pod.Name},
-		UID:     pod.UID,
-		Node:    pod.Spec.NodeName,
-		VIP:     pod.Labels[LabelVIP],
-		Role:    RoleOf(pod),
-		Local:   pod.Annotations[AnnotationPolicy] == string(corev1.ServiceExternalTrafficPolicyLocal),
-		Release: pod.Annotations[AnnotationRelease] == "true",
-		Ending:  Ended(pod),
+		Pod:       types.NamespacedName{Namespace: pod.Namespace, Name: pod.Name},
+		UID:       pod.UID,
+		Node:      pod.Spec.NodeName,
+		VIP:       pod.Labels[LabelVIP],
+		Role:      RoleOf(pod),
+		Local:     pod.Annotations[AnnotationPolicy] == string(corev1.ServiceExternalTrafficPolicyLocal),
+		NoHandoff: pod.Annotations[AnnotationHandoff] == "false",
+		Release:   pod.Annotations[AnnotationRelease] == "true",
+		Ending:    Ended(pod),
 	}
 	var err error
 	if p.Addresses, err = ParseAddresses(pod.Annotations[AnnotationAddresses]); err != nil {

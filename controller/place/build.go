@@ -43,7 +43,7 @@ type Claim struct {
 }
 
 // changing are the annotations that follow the Service and the pool during a placeholder's life.
-var changing = []string{placeholder.AnnotationPorts, placeholder.AnnotationPolicy, placeholder.AnnotationInterfaces}
+var changing = []string{placeholder.AnnotationPorts, placeholder.AnnotationPolicy, placeholder.AnnotationInterfaces, placeholder.AnnotationHandoff}
 
 // Annotations returns the annotations that follow the Service and the pool. before are those of an earlier placeholder, for
 // what is unknown now. An empty value means that the annotation is to be absent.
@@ -55,6 +55,10 @@ func Annotations(s Subject, before map[string]string) map[string]string {
 	if s.Service != nil {
 		want[placeholder.AnnotationPorts] = ports(s.Service)
 		want[placeholder.AnnotationPolicy] = string(s.Service.Spec.ExternalTrafficPolicy)
+		want[placeholder.AnnotationHandoff] = ""
+		if s.Service.Annotations[placeholder.AnnotationHandoff] == "false" {
+			want[placeholder.AnnotationHandoff] = "false"
+		}
 	}
 	if s.Pool != nil {
 		want[placeholder.AnnotationInterfaces] = strings.Join(s.Pool.Spec.Interfaces, ",")

@@ -113,6 +113,17 @@ func TestWhatIsUnknownStaysAsItWas(t *testing.T) {
 	}
 }
 
+func TestAServiceMayRefuseHandoff(t *testing.T) {
+	s := subject()
+	for _, tt := range []struct{ asked, want string }{{"false", "false"}, {"true", ""}, {"", ""}, {"no", ""}} {
+		s.Service.Annotations = map[string]string{placeholder.AnnotationHandoff: tt.asked}
+		pod := Build(s, Look{}, Claim{Role: placeholder.Active}, map[string]string{placeholder.AnnotationHandoff: "false"})
+		if got := pod.Annotations[placeholder.AnnotationHandoff]; got != tt.want {
+			t.Errorf("a Service that says %q has placeholders that say %q, want %q", tt.asked, got, tt.want)
+		}
+	}
+}
+
 func TestDifference(t *testing.T) {
 	want := map[string]*string{"changed": ptr.To("new"), "gone": nil}
 	got := Difference(map[string]string{"same": "a", "changed": "old", "gone": "x"}, map[string]string{"same": "a", "changed": "new", "gone": "", "absent": ""})

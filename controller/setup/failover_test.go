@@ -306,6 +306,19 @@ func TestBothPlacesLostAtOnceIsHealed(t *testing.T) {
 	w.wants("reason", w.vip("192-0-2-10").Status.LastMove.Reason, failover.WhyNodeSilent)
 }
 
+func TestAServiceCanRefuseHandoff(t *testing.T) {
+	w := guarded(t, 2)
+	change(w, w.service("web"), func(s *corev1.Service) { s.Annotations = map[string]string{placeholder.AnnotationHandoff: "false"} })
+	w.settle()
+	for _, name := range []string{"192-0-2-10-1", "192-0-2-10-2"} {
+		w.wants("handoff", w.pod(name).Annotations[placeholder.AnnotationHandoff], "false")
+	}
+	change(w, w.service("web"), func(s *corev1.Service) { s.Annotations[placeholder.AnnotationHandoff] = "off" })
+	w.settle()
+	w.wantsTold(`annotation evenkeel.io/handoff: "off" is neither "true" nor "false"`)
+	w.wants("handoff", w.pod("192-0-2-10-1").Annotations[placeholder.AnnotationHandoff], "")
+}
+
 func TestStandbysAreCountedByTheServiceThenThePool(t *testing.T) {
 	w := guarded(t, 4)
 	change(w, w.service("web"), func(s *corev1.Service) { s.Annotations = map[string]string{placeholder.AnnotationStandbys: "2"} })

@@ -144,12 +144,15 @@ func (r *Reconciler) setReason(vip, why string) {
 	r.reasons[vip] = why
 }
 
-// warnStandbys tells about an annotation that can't be followed, and about standbys that aren't replaced for now.
+// warnStandbys tells about annotations that can't be followed, and about standbys that aren't replaced for now.
 func (r *Reconciler) warnStandbys(s place.Subject, v failover.View) {
-	if _, mistake := wantedStandbys(s); mistake != "" {
-		r.Teller.TellOnce(s.Service, "standbys", serving.Event{Warning: true, Reason: "InvalidRequest", Action: "Protect", Note: mistake})
-	} else {
-		r.Teller.Settle(s.Service.GetUID(), "standbys")
+	_, standbys := wantedStandbys(s)
+	for _, asked := range []struct{ about, action, mistake string }{{"standbys", "Protect", standbys}, {"handoff", "HandOff", mistakenHandoff(s)}} {
+		if asked.mistake == "" {
+			r.Teller.Settle(s.Service.GetUID(), asked.about)
+			continue
+		}
+		r.Teller.TellOnce(s.Service, asked.about, serving.Event{Warning: true, Reason: "InvalidRequest", Action: asked.action, Note: asked.mistake})
 	}
 	if ok, _, message := failover.Guarded(v); v.Hold && !ok {
 		r.Teller.TellOnce(s.Service, "hold", serving.Event{Warning: true, Reason: "ReplacementHeld", Action: "Protect",

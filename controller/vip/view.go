@@ -38,6 +38,19 @@ func wantedStandbys(s place.Subject) (n int, mistake string) {
 	return asked, ""
 }
 
+// mistakenHandoff says what the Service asks for that is neither yes nor no.
+func mistakenHandoff(s place.Subject) string {
+	if s.Service == nil {
+		return ""
+	}
+	switch text, ok := s.Service.Annotations[placeholder.AnnotationHandoff]; {
+	case !ok, text == "true", text == "false":
+		return ""
+	default:
+		return "annotation " + placeholder.AnnotationHandoff + ": " + strconv.Quote(text) + ` is neither "true" nor "false". Established connections are handed on`
+	}
+}
+
 // demandOf is what a VIP asks of a node. pool may be nil.
 func demandOf(vip *v1alpha1.VIP, pool *v1alpha1.VIPPool) fleet.Demand {
 	demand := fleet.Demand{Addresses: ledger.Addresses(vip), Tolerations: place.Tolerations(pool)}

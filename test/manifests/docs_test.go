@@ -16,7 +16,7 @@ func TestObjectsAreDocumented(t *testing.T) {
 	keys := []string{
 		placeholder.LabelVIP, placeholder.LabelRole,
 		placeholder.AnnotationAddresses, placeholder.AnnotationWeight, placeholder.AnnotationInterfaces, placeholder.AnnotationTerm,
-		placeholder.AnnotationPeers, placeholder.AnnotationPorts, placeholder.AnnotationService, placeholder.AnnotationPolicy, placeholder.AnnotationRelease,
+		placeholder.AnnotationPeers, placeholder.AnnotationPorts, placeholder.AnnotationService, placeholder.AnnotationPolicy, placeholder.AnnotationHandoff, placeholder.AnnotationRelease,
 		placeholder.AnnotationPool, placeholder.AnnotationRequested, placeholder.AnnotationSharing, placeholder.AnnotationStandbys, placeholder.AnnotationLeaving,
 		string(placeholder.ConditionReady), string(placeholder.ConditionAnnounced), v1alpha1.ServiceAnnounced,
 		placeholder.DefaultLoadBalancerClass, v1alpha1.GroupVersion.String(),
