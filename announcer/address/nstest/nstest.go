@@ -172,12 +172,17 @@ func (p *Pair) AddPeerAddr(t testing.TB, cidr string) {
 // InPeer runs f on a thread within the peer's namespace. What f opens stays there.
 func (p *Pair) InPeer(t testing.TB, f func()) {
 	t.Helper()
+	within(t, p.PeerNS, f)
+}
+
+func within(t testing.TB, ns netns.NsHandle, f func()) {
+	t.Helper()
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	here, err := netns.Get()
 	check(t, err)
 	defer func() { _ = here.Close() }()
-	check(t, netns.Set(p.PeerNS))
+	check(t, netns.Set(ns))
 	defer func() {
 		if err := netns.Set(here); err != nil {
 			panic(err) // the thread is in the wrong namespace and would be used on
