@@ -19,6 +19,7 @@ import (
 	"evenkeel.io/evenkeel/announcer/nic"
 	"evenkeel.io/evenkeel/announcer/place"
 	"evenkeel.io/evenkeel/announcer/protect"
+	"evenkeel.io/evenkeel/announcer/relay"
 	"evenkeel.io/evenkeel/announcer/report"
 	"evenkeel.io/evenkeel/announcer/state"
 	"evenkeel.io/evenkeel/announcer/wires"
@@ -93,6 +94,7 @@ type Options struct {
 	Wire    Wire
 	Watch   Watch
 	Guard   Guard
+	Handoff Handoff
 	Store   Store
 	Pods    PodReporter
 	Metrics *Metrics
@@ -116,9 +118,12 @@ type Agent struct {
 	places   map[netip.Addr]*placeState
 	guarded  map[netip.Addr]protect.Entry // what the guard was last asked for
 	ready    map[netip.Addr]protect.Entry // what it has in force
-	watched  []liveness.Target            // what the watch was last asked for
-	followed []netip.Addr                 // what the wire was last asked for
-	asked    netip.Addr                   // the last of those that the wire was asked for in turn
+	handed   relay.Wish                   // whose connections were last asked to be handed on
+	handing  uint64                       // counts these, and handedOn is the last one in force
+	handedOn uint64
+	watched  []liveness.Target // what the watch was last asked for
+	followed []netip.Addr      // what the wire was last asked for
+	asked    netip.Addr        // the last of those that the wire was asked for in turn
 	askDue   time.Time
 	// healing: one of those turned out to be with another node, and the others are to be asked for at once, from askAllDue on.
 	healing   bool
@@ -129,8 +134,9 @@ type Agent struct {
 // placeState is a place's machine with what the edges need to know of it.
 type placeState struct {
 	*place.Machine
-	// bindLater: the machine asked to bind, the guard isn't in force yet.
+	// bindLater: the machine asked to bind, the guard isn't in force yet, or not all that is to be handed on as of handing is.
 	bindLater bool
+	handing   uint64
 	// owner is the placeholder that the address is held for, also when it is gone.
 	owner placeholder.Placeholder
 	since time.Time
@@ -175,6 +181,7 @@ func (a *Agent) Run(ctx context.Context) error {
 		}
 		a.follow()
 		a.setTargets()
+		a.setHandoff(ctx)
 		a.save(ctx)
 		timer.Reset(max(next.Sub(a.opts.Clock.Now()), 0))
 		select {

@@ -21,6 +21,7 @@ import (
 	"evenkeel.io/evenkeel/announcer/nic"
 	"evenkeel.io/evenkeel/announcer/place"
 	"evenkeel.io/evenkeel/announcer/protect"
+	"evenkeel.io/evenkeel/announcer/relay"
 	"evenkeel.io/evenkeel/announcer/report"
 	"evenkeel.io/evenkeel/announcer/state"
 	"evenkeel.io/evenkeel/announcer/wires"
@@ -42,6 +43,9 @@ type rig struct {
 	saved          state.State
 	targets        []liveness.Target
 	onAsk          func()
+	wish           relay.Wish
+	slow           bool // the kernel takes its time to hand on
+	handoffs       []func()
 	titles         map[netip.Addr]place.Title
 	deaf           bool
 	followedByWire []netip.Addr
@@ -53,7 +57,7 @@ func newRig(t testing.TB) *rig {
 		verdicts: map[netip.Addr]func(owner, ignored place.MAC){}, reports: map[types.UID]report.Condition{}, titles: map[netip.Addr]place.Title{},
 	}
 	r.Agent = New(Options{
-		Node: "node-1", Binder: r, Wire: wireFake{r}, Watch: watchFake{r}, Guard: guardFake{r}, Store: store{r}, Pods: pods{r},
+		Node: "node-1", Binder: r, Wire: wireFake{r}, Watch: watchFake{r}, Guard: guardFake{r}, Handoff: handoffFake{r}, Store: store{r}, Pods: pods{r},
 		Metrics: NewMetrics(prometheus.NewRegistry()), Clock: r.clock, Place: place.DefaultConfig(),
 		HostServed: func() bool { return false },
 	})
@@ -74,6 +78,7 @@ func (r *rig) turn() {
 	}
 	r.follow()
 	r.setTargets()
+	r.setHandoff(r.ctx)
 	r.save(r.ctx)
 }
 
@@ -149,6 +154,17 @@ func (r *rig) guardInForce() {
 	}
 	r.guards = nil
 	r.turn()
+}
+
+type handoffFake struct{ *rig }
+
+func (h handoffFake) Set(_ context.Context, wish relay.Wish, done func()) {
+	h.wish = wish
+	if !h.slow {
+		done()
+		return
+	}
+	h.handoffs = append(h.handoffs, done)
 }
 
 type store struct{ *rig }

@@ -33,8 +33,9 @@ func (a *Agent) carryOut(ctx context.Context, addr netip.Addr, effects []place.E
 			a.opts.Wire.Cancel(addr)
 		case place.Bind:
 			a.setGuard(ctx)
-			if !a.guardReady(addr) {
-				p.bindLater = true // the guard's answer brings us back
+			a.setHandoff(ctx) // in the kernel before anybody hears of us
+			if p.handing = a.handing; !a.mayBind(addr, p) {
+				p.bindLater = true // the guard's answer, or the handoff's, brings us back
 				continue
 			}
 			effects = append(effects, a.bind(ctx, p, addr, e.NIC)...)
@@ -115,14 +116,24 @@ func (a *Agent) setGuard(ctx context.Context) {
 	a.opts.Guard.Set(entries, func() {
 		a.inbox.send(func() {
 			a.ready = want
-			for addr, p := range a.places {
-				if p.bindLater && p.State() == place.Binding && a.guardReady(addr) {
-					p.bindLater = false
-					a.carryOut(ctx, addr, a.bind(ctx, p, addr, p.NIC()))
-				}
-			}
+			a.bindReady(ctx)
 		})
 	})
+}
+
+// bindReady binds what was only waiting for the guard or the handoff.
+func (a *Agent) bindReady(ctx context.Context) {
+	for addr, p := range a.places {
+		if p.bindLater && p.State() == place.Binding && a.mayBind(addr, p) {
+			p.bindLater = false
+			a.carryOut(ctx, addr, a.bind(ctx, p, addr, p.NIC()))
+		}
+	}
+}
+
+// mayBind says whether all is in the kernel that has to be there before an address is.
+func (a *Agent) mayBind(addr netip.Addr, p *placeState) bool {
+	return a.guardReady(addr) && a.handedOn >= p.handing
 }
 
 var protoOf = map[string]protect.Proto{"tcp": protect.TCP, "udp": protect.UDP, "sctp": protect.SCTP}

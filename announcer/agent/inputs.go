@@ -83,7 +83,7 @@ func (a *Agent) heed(ctx context.Context, addrs []netip.Addr) {
 func (a *Agent) heedOne(ctx context.Context, addr netip.Addr) {
 	p := a.place(addr)
 	if owner, ok := a.desired.owner(addr); ok {
-		if p.owner.UID != owner.UID || p.owner.Term != owner.Term || p.owner.Role != owner.Role || !reflect.DeepEqual(p.owner.Peers, owner.Peers) {
+		if p.owner.UID != owner.UID || p.owner.Term != owner.Term || p.owner.Role != owner.Role || p.owner.NoHandoff != owner.NoHandoff || !reflect.DeepEqual(p.owner.Peers, owner.Peers) {
 			a.dirty = true
 		}
 		p.owner = owner

@@ -92,7 +92,7 @@ func memoryOf(vip state.VIP, addr netip.Addr) place.Memory {
 		if one.Addr != addr {
 			continue
 		}
-		memory := place.Memory{Title: place.Title(one.Title), PeerTitle: place.Title(one.PeerTitle), Had: one.Had}
+		memory := place.Memory{Title: place.Title(one.Title), PeerTitle: place.Title(one.PeerTitle), Had: one.Had, Silenced: one.Silenced}
 		if mac, err := net.ParseMAC(one.Peer); err == nil && len(mac) == 6 {
 			memory.Peer = place.MAC(mac)
 		}
@@ -105,6 +105,7 @@ func (a *Agent) ownerOf(vip state.VIP) placeholder.Placeholder {
 	owner := placeholder.Placeholder{
 		Pod: types.NamespacedName{Namespace: vip.Pod.Namespace, Name: vip.Pod.Name},
 		UID: types.UID(vip.Pod.UID), VIP: vip.Name, Role: placeholder.Role(vip.Role), Term: vip.Term, Node: a.opts.Node, Interfaces: vip.Interfaces,
+		NoHandoff: vip.NoHandoff,
 	}
 	if !vip.Local { // host-served or not is all that its Service is asked for before the API's list is there
 		owner.Service = types.NamespacedName{Namespace: "unknown", Name: "unknown"}
@@ -149,7 +150,7 @@ func (a *Agent) snapshot() state.State {
 		if !ok {
 			vip = &state.VIP{
 				Name: p.owner.VIP, Role: string(p.owner.Role), Term: p.owner.Term, HeldSince: p.since,
-				Peers: placeholder.FormatPeers(p.owner.Peers), Interfaces: p.owner.Interfaces, Local: p.owner.Service.Name == "",
+				Peers: placeholder.FormatPeers(p.owner.Peers), Interfaces: p.owner.Interfaces, Local: p.owner.Service.Name == "", NoHandoff: p.owner.NoHandoff,
 				Pod: state.Pod{Namespace: p.owner.Pod.Namespace, Name: p.owner.Pod.Name, UID: string(p.owner.UID)},
 			}
 			for _, port := range p.owner.Ports {
@@ -160,7 +161,7 @@ func (a *Agent) snapshot() state.State {
 		memory := p.Memory()
 		one := state.Address{
 			Addr: addr, Interface: p.NIC().Name, RequireOwn: p.NIC().RequireOwn, Guarded: guarding,
-			Title: state.Title(memory.Title), PeerTitle: state.Title(memory.PeerTitle), Had: memory.Had,
+			Title: state.Title(memory.Title), PeerTitle: state.Title(memory.PeerTitle), Had: memory.Had, Silenced: memory.Silenced,
 		}
 		if memory.Peer != (place.MAC{}) {
 			one.Peer = memory.Peer.String()

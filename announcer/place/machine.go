@@ -229,6 +229,8 @@ type Machine struct {
 	chaseUntil time.Time
 	// unsure: it couldn't be heard when the address was bound, so that it, or one after it, may have it where we can't hear.
 	unsure bool
+	// silenced: the address was taken from takenFrom because that no longer answered.
+	silenced bool
 	// doubted is a peer that spoke for the address without showing a title, though it may have the higher one.
 	doubted   MAC
 	doubtedAt time.Time

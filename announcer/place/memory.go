@@ -11,13 +11,15 @@ type Memory struct {
 	Peer      MAC
 	PeerTitle Title
 	Had       bool
+	// Silenced: the address was taken from Peer as that had fallen silent.
+	Silenced bool
 }
 
 // Memory returns what is to be kept for the next process.
 func (m *Machine) Memory() Memory {
 	switch {
 	case m.Bound():
-		return Memory{Title: m.title, Peer: m.takenFrom}
+		return Memory{Title: m.title, Peer: m.takenFrom, Silenced: m.silenced}
 	case m.state == Guarding:
 		return Memory{Peer: m.guarded, PeerTitle: m.guardedTitle, Had: m.had}
 	}
@@ -29,7 +31,7 @@ func (m *Machine) Memory() Memory {
 func (m *Machine) Adopt(nic NIC, memory Memory, now time.Time) {
 	m.state, m.nic, m.title = Held, nic, memory.Title
 	m.chase(memory.Peer, now.Add(m.config.ChaseFor))
-	m.unsure = memory.Peer != MAC{}
+	m.unsure, m.silenced = memory.Peer != MAC{}, memory.Silenced
 }
 
 // Remember lets the first wish go on with what an earlier process of this node knew of an address that it guarded.

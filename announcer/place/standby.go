@@ -145,12 +145,20 @@ func (m *Machine) takeOver(now time.Time) {
 	m.state, m.probed, m.searching, m.lost = Binding, false, false, false
 	m.title = higher(wished(m.wish), m.guardedTitle.After())
 	m.chase(m.guarded, now.Add(m.config.ChaseFor))
-	m.unsure = true
+	m.unsure, m.silenced = true, true
+}
+
+// Silenced is the node that the address was taken over from as it had fallen silent, for as long as it stays so; zero: none.
+func (m *Machine) Silenced() MAC {
+	if !m.silenced {
+		return MAC{}
+	}
+	return m.takenFrom
 }
 
 // chase asks a node that had the address until it has let go.
 func (m *Machine) chase(mac MAC, until time.Time) {
-	m.takenFrom, m.chaseUntil, m.unsure = mac, until, false
+	m.takenFrom, m.chaseUntil, m.unsure, m.silenced = mac, until, false, false
 	if mac == (MAC{}) {
 		m.chaseUntil = time.Time{}
 	}

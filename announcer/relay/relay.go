@@ -55,7 +55,7 @@ type Relay struct {
 	changed chan struct{}
 
 	mu   sync.Mutex
-	wish Wish
+	wish *Wish  // nil before the agent has said anything
 	off  string // why nothing is handed on
 	uses map[netip.Addr]handoff.Use
 	// missed counts for how many looks in a row each earlier owner couldn't be reached, and dead are those that are given up.
@@ -85,7 +85,7 @@ func (r *Relay) Set(ctx context.Context, wish Wish, done func()) {
 		return
 	}
 	r.mu.Lock()
-	r.wish = wish
+	r.wish = &wish
 	r.update(ctx)
 	waits := r.missing()
 	if waits {
@@ -105,8 +105,12 @@ func (r *Relay) TurnOff(ctx context.Context, why string) {
 	r.update(ctx)
 }
 
-// update decides what the kernel is to hold, and wakes Run if that is new. The caller holds mu.
+// update decides what the kernel is to hold, and wakes Run if that is new. What an earlier process left stays until the agent has
+// said what it holds. The caller holds mu.
 func (r *Relay) update(ctx context.Context) {
+	if r.wish == nil {
+		return
+	}
 	in := handoff.Input{VIPs: r.wish.VIPs, Peers: r.wish.Peers, Uses: r.uses, Gone: func(node string) bool {
 		_, dead := r.dead[node]
 		return dead || r.wish.Gone[node]

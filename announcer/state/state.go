@@ -49,6 +49,8 @@ type VIP struct {
 	Ports []Port `json:"ports,omitempty"`
 	// Local says that the host itself serves the ports.
 	Local bool `json:"local,omitempty"`
+	// NoHandoff says that its Service doesn't want connections to be handed on.
+	NoHandoff bool `json:"noHandoff,omitempty"`
 	// HeldSince is when the node began to announce the VIP.
 	HeldSince time.Time `json:"heldSince,omitzero"`
 }
@@ -69,6 +71,8 @@ type Address struct {
 	Peer      string `json:"peer,omitempty"`
 	PeerTitle Title  `json:"peerTitle,omitzero"`
 	Had       bool   `json:"had,omitempty"`
+	// Silenced: it was taken over because Peer had fallen silent.
+	Silenced bool `json:"silenced,omitempty"`
 }
 
 // Title is a wire.Title.

@@ -40,6 +40,9 @@ const (
 	NodeDataPlaneHealthy = "DataPlaneHealthy"
 	// NodeProtected is False while the node's own listeners can be reached through its VIPs.
 	NodeProtected = "Protected"
+	// NodeHandoff is True while connections to VIPs that move to this node are handed on to the nodes that served them. Where it is
+	// False, moves reset them.
+	NodeHandoff = "Handoff"
 	// NodeStrictARP is False while kube-proxy runs in IPVS mode without strictARP: the node then answers ARP for every VIP, whoever
 	// announces it.
 	NodeStrictARP = "StrictARP"

@@ -16,6 +16,7 @@ import (
 	"evenkeel.io/evenkeel/announcer/address"
 	"evenkeel.io/evenkeel/announcer/announce"
 	"evenkeel.io/evenkeel/announcer/dataplane"
+	"evenkeel.io/evenkeel/announcer/handoff"
 	"evenkeel.io/evenkeel/announcer/liveness"
 	"evenkeel.io/evenkeel/announcer/nic"
 	"evenkeel.io/evenkeel/announcer/place"
@@ -40,6 +41,8 @@ type options struct {
 	healthCheck      string
 	profile          string
 	protect          bool
+	handoff          bool
+	handoffLimits    handoff.Limits
 	rate, burst      int
 	metricsAddress   string
 	healthAddress    string
@@ -59,6 +62,8 @@ func defaultOptions() *options {
 		healthCheck:      dataplane.DefaultURL,
 		profile:          liveness.ProfileBalanced,
 		protect:          true,
+		handoff:          true,
+		handoffLimits:    handoff.Limits{Idle: handoff.DefaultIdle, Max: handoff.DefaultMax},
 		rate:             announce.DefaultRate,
 		burst:            announce.DefaultBurst,
 		metricsAddress:   ":17475",
@@ -80,6 +85,9 @@ func (o *options) addFlags(fs *pflag.FlagSet) {
 	fs.StringVar(&o.healthCheck, "data-plane-healthz", o.healthCheck, "URL that answers 200 while this node can serve Services: kube-proxy's by default. Empty: not checked.")
 	fs.StringVar(&o.profile, "failover-profile", o.profile, `How soon a standby takes over from a node that fell silent: "balanced" (under a second, for any network) or "fast" (a quarter of a second, for quiet networks and nodes that are never starved of CPU).`)
 	fs.BoolVar(&o.protect, "protect", o.protect, "Let only the Services' ports and ICMP reach a VIP (nftables).")
+	fs.BoolVar(&o.handoff, "handoff", o.handoff, "Hand established TCP connections to a VIP that moves here on to the node that served them, so that planned moves reset none (nftables, beside kube-proxy in its nftables and iptables modes).")
+	fs.DurationVar(&o.handoffLimits.Idle, "handoff-idle", o.handoffLimits.Idle, "How long a VIP's connections may be silent before no more of them are handed on to an earlier node.")
+	fs.DurationVar(&o.handoffLimits.Max, "handoff-max", o.handoffLimits.Max, "How long after a move connections are handed on at most.")
 	fs.IntVar(&o.rate, "announce-rate", o.rate, "Announcement and probe frames a second for the whole node. Switches with dynamic ARP inspection shut untrusted ports above 15: use 10 there.")
 	fs.IntVar(&o.burst, "announce-burst", o.burst, "Frames that may exceed --announce-rate at once.")
 	fs.StringVar(&o.metricsAddress, "metrics-bind-address", o.metricsAddress, "Address for /metrics; 0 turns it off.")
@@ -109,6 +117,9 @@ func (o *options) validate() error {
 	}
 	if o.handoverLifetime < o.lifetime {
 		errs = append(errs, fmt.Errorf("--handover-lifetime (%s) must not be below --address-lifetime (%s)", o.handoverLifetime, o.lifetime))
+	}
+	if o.handoffLimits.Idle < time.Second || o.handoffLimits.Max < o.handoffLimits.Idle {
+		errs = append(errs, fmt.Errorf("--handoff-idle (%s) must be at least 1s, and --handoff-max (%s) not below it", o.handoffLimits.Idle, o.handoffLimits.Max))
 	}
 	if o.linger < 0 {
 		errs = append(errs, errors.New("--linger must not be negative"))

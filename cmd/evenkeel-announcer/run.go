@@ -18,10 +18,12 @@ import (
 	"evenkeel.io/evenkeel/announcer/agent"
 	"evenkeel.io/evenkeel/announcer/announce"
 	"evenkeel.io/evenkeel/announcer/guard"
+	"evenkeel.io/evenkeel/announcer/handoff"
 	"evenkeel.io/evenkeel/announcer/liveness"
 	"evenkeel.io/evenkeel/announcer/place"
 	"evenkeel.io/evenkeel/announcer/probe"
 	"evenkeel.io/evenkeel/announcer/protect"
+	"evenkeel.io/evenkeel/announcer/relay"
 	"evenkeel.io/evenkeel/announcer/state"
 	"evenkeel.io/evenkeel/announcer/watch"
 	"evenkeel.io/evenkeel/announcer/wires"
@@ -107,9 +109,12 @@ func run(ctx context.Context, opts *options) error {
 	watch.Register(registry, watcher)
 	node = agent.New(agent.Options{
 		Node: opts.nodeName, Watch: watcher,
-		Binder: kernel.binder, Wire: segments, Guard: kernel.guard, Store: store, Pods: api.pods,
+		Binder: kernel.binder, Wire: segments, Guard: kernel.guard, Handoff: kernel.relay, Store: store, Pods: api.pods,
 		Metrics: agent.NewMetrics(registry), Clock: clock.RealClock{}, Place: config, HostServed: kernel.hostServed,
 	})
+	if kernel.relay != nil {
+		relay.Register(registry, kernel.relay)
+	}
 	kernel.connect(ctx, node)
 
 	if err := adopt(ctx, store, kernel, node); err != nil {
@@ -119,7 +124,7 @@ func run(ctx context.Context, opts *options) error {
 	group, groupCtx := errgroup.WithContext(ctx)
 	for name, work := range map[string]func(context.Context) error{
 		"binder": kernel.binder.Run, "interfaces": kernel.nics.Run, "guard": kernel.guard.Run, "data plane": kernel.runChecker,
-		"IPVS":          kernel.followIPVS,
+		"IPVS": kernel.followIPVS, "handoff": kernel.relay.Run, "kube-proxy": kernel.followProxy,
 		"announcements": announcer.Run, "wires": segments.Run, "watch": watcher.Run, "agent": node.Run,
 		"placeholder conditions": api.pods.Run, "VIPNode": api.vipNode.Run,
 		"placeholders": func(ctx context.Context) error { return api.follow(ctx, opts, node) },
@@ -190,9 +195,11 @@ func adopt(ctx context.Context, store *state.File, kernel *kernel, node *agent.A
 }
 
 var (
-	_ agent.Binder = (*address.Binder)(nil)
-	_ agent.Wire   = (*wires.Set)(nil)
-	_ agent.Guard  = (*guard.Guard)(nil)
-	_ agent.Store  = (*state.File)(nil)
-	_ guard.Table  = (*protect.Table)(nil)
+	_ agent.Binder  = (*address.Binder)(nil)
+	_ agent.Wire    = (*wires.Set)(nil)
+	_ agent.Guard   = (*guard.Guard)(nil)
+	_ agent.Store   = (*state.File)(nil)
+	_ guard.Table   = (*protect.Table)(nil)
+	_ agent.Handoff = (*relay.Relay)(nil)
+	_ relay.Table   = (*handoff.Table)(nil)
 )

@@ -36,6 +36,9 @@ func TestFailover(t *testing.T) {
 	}{
 		{"a node loses its power: its VIPs answer elsewhere, evenly spread, and its return moves nothing", losesNode(scenario.PowerLoss, scenario.Up)},
 		{"a drain drops nothing, and neither the cordon nor the return moves anything", drained},
+		{"planned moves keep established connections", keepsConnections},
+		{"they live on when announcers restart in the middle", survivesRestarts},
+		{"moves of a Service that refuses handoff reset them", cutsConnections},
 		{"a port is cut while the control plane is down and after announcers were restarted: the same", losesNode(scenario.CarrierKept, scenario.DownAndAnnouncersUp)},
 		{"a port that filters ARP and switches that suppress it raise no alarm", traps},
 		{"the standbys of an announcer that stays dead hold its VIPs", endedAnnouncer},

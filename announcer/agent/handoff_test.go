@@ -1,0 +1,80 @@
+package agent
+
+import (
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"evenkeel.io/evenkeel/announcer/liveness"
+	"evenkeel.io/evenkeel/announcer/place"
+	"evenkeel.io/evenkeel/api/placeholder"
+)
+
+func TestAPromotedStandbyIsBoundOnceConnectionsAreHandedOn(t *testing.T) {
+	r := newRig(t)
+	r.Synced(r.ctx)
+	r.PodChanged(r.ctx, standbyPod("s"))
+	r.turn()
+	r.guardInForce()
+	r.event(liveness.Heard)
+	if len(r.wish.VIPs) != 1 || r.wish.VIPs[0].Held || !cmp.Equal(r.wish.Peers, []place.MAC{mac3}) {
+		t.Errorf("a standby asks for %+v, want a guard, and its peer's MAC", r.wish)
+	}
+
+	r.slow = true
+	promoted := standbyPod("s")
+	promoted.Labels[placeholder.LabelRole] = "active"
+	promoted.Annotations[placeholder.AnnotationTerm] = "2"
+	promoted.Annotations[placeholder.AnnotationPeers] = placeholder.FormatPeers([]placeholder.Peer{
+		peerOn("node-1", placeholder.Active, mac1), peerOn("node-2", placeholder.Standby, mac2), peerOn("node-3", "", mac3), peerOn("node-4", "", mac4),
+	})
+	r.PodChanged(r.ctx, promoted)
+	r.turn()
+	r.expect()
+	vip := r.wish.VIPs[0]
+	var earlier []string
+	for _, owner := range vip.Earlier {
+		earlier = append(earlier, owner.Node)
+	}
+	if diff := cmp.Diff([]string{"node-3", "node-4"}, earlier); diff != "" || !vip.Held || vip.Off || vip.Interface != 7 {
+		t.Errorf("asks for %+v, earlier owners (-want +got):\n%s", vip, diff)
+	}
+	for _, done := range r.handoffs {
+		done()
+	}
+	r.turn()
+	r.expect("bind 192.0.2.10", "announce 192.0.2.10")
+	if address := r.saved.VIPs[0].Addresses[0]; address.Silenced || address.Peer != mac3.String() {
+		t.Errorf("saved %+v: the next process would take node-3 for dead", address)
+	}
+}
+
+func TestWhatASilentNodeServedIsNotHandedOn(t *testing.T) {
+	r := newRig(t)
+	r.Synced(r.ctx)
+	r.PodChanged(r.ctx, standbyPod("s"))
+	r.turn()
+	r.guardInForce()
+	r.event(liveness.Heard)
+	r.event(liveness.Silent)
+	r.expect("bind 192.0.2.10", "announce 192.0.2.10")
+	if !r.wish.Gone["node-3"] || !r.saved.VIPs[0].Addresses[0].Silenced {
+		t.Errorf("asks for %+v and saves %+v, want node-3 to be gone", r.wish, r.saved.VIPs[0])
+	}
+}
+
+func TestAServiceThatRefusesHandoffIsToldOn(t *testing.T) {
+	r := newRig(t)
+	r.Synced(r.ctx)
+	refusing := standbyPod("s")
+	refusing.Annotations[placeholder.AnnotationHandoff] = "false"
+	r.PodChanged(r.ctx, refusing)
+	r.turn()
+	if !r.wish.VIPs[0].Off {
+		t.Errorf("asks for %+v", r.wish.VIPs[0])
+	}
+	r.turn()
+	if !r.saved.VIPs[0].NoHandoff {
+		t.Errorf("saved %+v, want the next process to know", r.saved.VIPs[0])
+	}
+}

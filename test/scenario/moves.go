@@ -1,0 +1,168 @@
+package scenario
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"evenkeel.io/evenkeel/api/placeholder"
+	"evenkeel.io/evenkeel/test/lab"
+)
+
+// Moved is what planned moves of one VIP did to its established connections.
+type Moved struct {
+	VIP      string   `json:"vip"`
+	Nodes    int      `json:"nodes"`
+	Standbys int      `json:"standbys"`
+	Moves    int      `json:"moves"`
+	Path     []string `json:"path"`
+	// Quiet is a phase without moves before, about as long as the moving one.
+	Quiet  Streamed `json:"quiet"`
+	Moving Streamed `json:"moving"`
+	// Late is a phase after the moves.
+	Late Streamed `json:"afterwards"`
+	// TwoOwnersMs is the longest time that two nodes had the VIP.
+	TwoOwnersMs float64 `json:"twoOwnersMs"`
+}
+
+// MoveOptions say how a VIP is moved under load.
+type MoveOptions struct {
+	Connections, Moves int
+	// Every is the pace of requests on each connection.
+	Every time.Duration
+	// Between is called after each move, if it isn't nil.
+	Between func(ctx context.Context, move int) error
+}
+
+// MoveUnderLoad moves a VIP from node to node, by deleting its active placeholder as a person may, while connections through it are
+// in use.
+func (e *Env) MoveUnderLoad(ctx context.Context, vip netip.Addr, o MoveOptions) (result Moved, err error) {
+	result = Moved{VIP: vip.String(), Nodes: len(e.Nodes), Standbys: e.Standbys}
+	if _, err := e.Settled(ctx); err != nil {
+		return result, err
+	}
+	if err := e.served(ctx, vip, e.Client.Netns); err != nil {
+		return result, err
+	}
+	s, err := startStreams(ctx, e.Client.Netns, vip, o.Connections, o.Every)
+	if err != nil {
+		return result, err
+	}
+	defer s.end()
+	time.Sleep(5 * time.Second) // the quiet phase
+	result.Quiet = s.phase()
+	recorder, err := e.RecordAddresses()
+	if err != nil {
+		return result, err
+	}
+	begin := time.Now()
+	for i := range o.Moves {
+		to, err := e.move(ctx, vip)
+		if err != nil {
+			return result, err
+		}
+		result.Moves, result.Path = result.Moves+1, append(result.Path, to)
+		if o.Between != nil {
+			if err := o.Between(ctx, i); err != nil {
+				return result, err
+			}
+		}
+	}
+	result.Moving = s.phase()
+	time.Sleep(3 * time.Second) // what the moves did late
+	result.Late = s.phase()
+	events, err := recorder.Stop()
+	if err != nil {
+		return result, err
+	}
+	longest, _ := twoOwners(events, []netip.Addr{vip}, begin, time.Now())
+	result.TwoOwnersMs = millis(longest)
+	return result, nil
+}
+
+// move deletes a VIP's active placeholder and returns where the VIP is once all is well again.
+func (e *Env) move(ctx context.Context, vip netip.Addr) (to string, err error) {
+	name := placeholder.VIPName(vip)
+	pods, err := e.Kube.CoreV1().Pods(lab.Namespace).List(ctx, metav1.ListOptions{
+		LabelSelector: placeholder.LabelVIP + "=" + name + "," + placeholder.LabelRole + "=" + string(placeholder.Active),
+	})
+	if err != nil {
+		return "", fmt.Errorf("moving %s: %w", vip, err)
+	}
+	if len(pods.Items) != 1 {
+		return "", fmt.Errorf("moving %s: it has %d active placeholders, want 1", vip, len(pods.Items))
+	}
+	from := pods.Items[0].Spec.NodeName
+	if err := e.Kube.CoreV1().Pods(lab.Namespace).Delete(ctx, pods.Items[0].Name, metav1.DeleteOptions{}); err != nil {
+		return "", fmt.Errorf("moving %s: %w", vip, err)
+	}
+	err = patiently(ctx, func(ctx context.Context) error {
+		found, err := e.whole(ctx, e.names())
+		if err == nil && found[name].active == from {
+			err = fmt.Errorf("%s is still on %s", vip, from)
+		}
+		to = found[name].active
+		return err
+	})
+	return to, err
+}
+
+// RefuseHandoff marks a Service, and returns its first VIP once all of its placeholders know.
+func (e *Env) RefuseHandoff(ctx context.Context, service string) (netip.Addr, error) {
+	patch := fmt.Sprintf(`{"metadata":{"annotations":{%q:"false"}}}`, placeholder.AnnotationHandoff)
+	s, err := e.Kube.CoreV1().Services(metav1.NamespaceDefault).Patch(ctx, service, types.MergePatchType, []byte(patch), metav1.PatchOptions{})
+	if err != nil {
+		return netip.Addr{}, fmt.Errorf("marking Service %s: %w", service, err)
+	}
+	vips := lab.VIPs(s)
+	if len(vips) == 0 {
+		return netip.Addr{}, fmt.Errorf("service %s has no VIP", service)
+	}
+	return vips[0], patiently(ctx, func(ctx context.Context) error {
+		pods, err := e.Kube.CoreV1().Pods(lab.Namespace).List(ctx, metav1.ListOptions{LabelSelector: placeholder.LabelVIP + "=" + placeholder.VIPName(vips[0])})
+		if err != nil {
+			return err
+		}
+		for _, pod := range pods.Items {
+			if pod.Annotations[placeholder.AnnotationHandoff] != "false" {
+				return fmt.Errorf("placeholder %s doesn't know that its Service refuses handoff", pod.Name)
+			}
+		}
+		return nil
+	})
+}
+
+// RestartInHandoff returns what, after the first move of a VIP, kills its owner's announcer and starts it again, and rolls all
+// announcers after each later one.
+func (e *Env) RestartInHandoff(vip netip.Addr) func(ctx context.Context, move int) error {
+	return func(ctx context.Context, move int) error {
+		owners, err := e.Owners()
+		if err != nil {
+			return err
+		}
+		for _, n := range e.Nodes {
+			switch {
+			case move > 0:
+				if err := n.Announcer.Stop(ctx); err != nil {
+					return err
+				}
+			case slices.Contains(owners[vip], n.Name()):
+				if err := n.Announcer.Kill(); err != nil {
+					return err
+				}
+			default:
+				continue
+			}
+			if err := n.Announcer.Start(); err != nil {
+				return err
+			}
+		}
+		time.Sleep(2 * time.Second) // in which connections are used
+		return e.Whole(ctx)
+	}
+}
