@@ -53,6 +53,10 @@ bench-first: root setup build control-plane ## measure the first slice; JSON lin
 bench-failover: root setup build control-plane ## measure failover (hours; ARGS='-repetitions=3 -minutes=5 -only=losses' makes it short); JSON lines
 	go run ./test/perf -suite=failover $(ARGS)
 
+.PHONY: bench-handoff
+bench-handoff: root setup build control-plane ## measure what planned moves do to established connections; JSON lines
+	go run ./test/perf -suite=handoff $(ARGS)
+
 .PHONY: test-skew
 test-skew: root setup build control-plane ## the end-to-end story on Kubernetes 1.34, and on kine with SQLite (not part of test)
 	@hack/skew.sh
