@@ -76,7 +76,7 @@ func (a *Agent) handoffWish() relay.Wish {
 func earlierOwners(owner placeholder.Placeholder) []handoff.Owner {
 	var list []handoff.Owner
 	for _, peer := range owner.Peers {
-		if peer.Role != placeholder.Standby && peer.Node != owner.Node {
+		if (peer.Role != placeholder.Standby || peer.Owned) && peer.Node != owner.Node {
 			list = append(list, handoff.Owner{Node: peer.Node, MACs: macsOf(peer), Addrs: peer.Addresses})
 		}
 	}

@@ -25,8 +25,10 @@ func TestAPromotedStandbyIsBoundOnceConnectionsAreHandedOn(t *testing.T) {
 	promoted := standbyPod("s")
 	promoted.Labels[placeholder.LabelRole] = "active"
 	promoted.Annotations[placeholder.AnnotationTerm] = "2"
+	owned := peerOn("node-5", placeholder.Standby, place.MAC{2, 0, 0, 0, 0, 5})
+	owned.Owned = true
 	promoted.Annotations[placeholder.AnnotationPeers] = placeholder.FormatPeers([]placeholder.Peer{
-		peerOn("node-1", placeholder.Active, mac1), peerOn("node-2", placeholder.Standby, mac2), peerOn("node-3", "", mac3), peerOn("node-4", "", mac4),
+		peerOn("node-1", placeholder.Active, mac1), peerOn("node-2", placeholder.Standby, mac2), owned, peerOn("node-3", "", mac3), peerOn("node-4", "", mac4),
 	})
 	r.PodChanged(r.ctx, promoted)
 	r.turn()
@@ -36,7 +38,7 @@ func TestAPromotedStandbyIsBoundOnceConnectionsAreHandedOn(t *testing.T) {
 	for _, owner := range vip.Earlier {
 		earlier = append(earlier, owner.Node)
 	}
-	if diff := cmp.Diff([]string{"node-3", "node-4"}, earlier); diff != "" || !vip.Held || vip.Off || vip.Interface != 7 {
+	if diff := cmp.Diff([]string{"node-5", "node-3", "node-4"}, earlier); diff != "" || !vip.Held || vip.Off || vip.Interface != 7 {
 		t.Errorf("asks for %+v, earlier owners (-want +got):\n%s", vip, diff)
 	}
 	for _, done := range r.handoffs {

@@ -43,7 +43,9 @@ type Placeholder struct {
 type Peer struct {
 	Pod string `json:"pod,omitempty"`
 	// Role is empty for a previous owner.
-	Role      Role         `json:"role,omitempty"`
+	Role Role `json:"role,omitempty"`
+	// Owned: a standby that is a previous owner as well, and serves the connections of that time.
+	Owned     bool         `json:"owned,omitempty"`
 	Node      string       `json:"node"`
 	MACs      []string     `json:"macs,omitempty"`
 	Addresses []netip.Addr `json:"addresses,omitempty"`

@@ -38,6 +38,13 @@ func (p Places) Succession(vip *v1alpha1.VIP, nodes Nodes) []placeholder.Peer {
 	}
 	previous := 0
 	earlier := func(peer placeholder.Peer) {
+		peer.Owned = false // which its role says then
+		for i := range list {
+			if list[i].Node == peer.Node {
+				list[i].Owned = list[i].Role == placeholder.Standby
+				return
+			}
+		}
 		if previous < maxPreviousOwners && add(peer, "") {
 			previous++
 		}
@@ -59,7 +66,7 @@ func (p Places) Succession(vip *v1alpha1.VIP, nodes Nodes) []placeholder.Peer {
 		}
 		for _, peer := range known {
 			// Who was active when the list was written, and isn't now, has owned it since. A standby of then may have been lost.
-			if peer.Role != placeholder.Standby {
+			if peer.Role != placeholder.Standby || peer.Owned {
 				earlier(peer)
 			}
 		}
