@@ -64,7 +64,7 @@ func (t *Table) elements(k kind, f family, s State) []nftables.SetElement {
 	case k == guards:
 		for _, g := range s.Guards {
 			if g.VIP.Is6() == f.v6 {
-				el := nftables.SetElement{Key: guardKey(g.VIP, g.Interface), Timeout: guardTimeouts * t.opts.Timeout}
+				el := nftables.SetElement{Key: guardKey(g.VIP, g.Interface), Timeout: t.opts.Timeout}
 				if g.Held {
 					el.Comment = heldComment
 				}
@@ -73,7 +73,7 @@ func (t *Table) elements(k kind, f family, s State) []nftables.SetElement {
 		}
 	case k == peers:
 		for _, mac := range s.Peers {
-			list = append(list, nftables.SetElement{Key: mac[:], Timeout: guardTimeouts * t.opts.Timeout})
+			list = append(list, nftables.SetElement{Key: mac[:], Timeout: t.opts.Timeout})
 		}
 	case k.slot() >= 0:
 		boot, now := t.boot(), time.Now()

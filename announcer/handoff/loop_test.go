@@ -24,7 +24,7 @@ type capture struct {
 	total  int
 }
 
-// watch captures what comes to a node from other nodes' MAC addresses.
+// watch captures what comes to a node, and isn't only flooded to it, from other nodes' MAC addresses.
 func (l *lan) watch(t *testing.T, nd *node) *capture {
 	t.Helper()
 	c := &capture{done: make(chan struct{}), copies: map[uint32]int{}}
@@ -60,7 +60,7 @@ func (c *capture) read(vip netip.Addr, client []byte, stop chan struct{}) {
 		}
 		n, from, err := unix.Recvfrom(c.fd, frame, 0)
 		ll, ok := from.(*unix.SockaddrLinklayer)
-		if err != nil || !ok || ll.Pkttype == unix.PACKET_OUTGOING || n < 54 || string(frame[30:34]) != string(vip.AsSlice()) || string(frame[6:12]) == string(client) {
+		if err != nil || !ok || ll.Pkttype != unix.PACKET_HOST || n < 54 || string(frame[30:34]) != string(vip.AsSlice()) || string(frame[6:12]) == string(client) {
 			continue
 		}
 		c.mu.Lock()

@@ -4,6 +4,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/nftables"
+
 	"evenkeel.io/evenkeel/announcer/address/nstest"
 )
 
@@ -146,5 +148,36 @@ func TestNothingOutlivesItsTimeout(t *testing.T) {
 	}
 	if state := b.open(t, Options{}); len(state.Entries) != 1 {
 		t.Errorf("after a renewal there is %+v, want one entry", state)
+	}
+}
+
+// TestFlushedRulesComeBack: a reload of the node's firewall may remove one table or both.
+func TestFlushedRulesComeBack(t *testing.T) {
+	l := newLAN(t, 3, false)
+	a, b, c := l.nodes[0], l.nodes[1], l.nodes[2]
+	l.open(t)
+	l.move(t, nil, a)
+	flow := l.connect(t)
+	flow.answered(t, a)
+	b.set(t, l.guarded(b, c))
+	l.move(t, a, b)
+	for _, flushed := range []family{families[0], families[1]} {
+		conn, err := nftables.New(nftables.WithNetNSFd(int(b.NS)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		conn.DelTable(b.table.table(flushed))
+		if err := conn.Flush(); err != nil {
+			t.Fatal(err)
+		}
+		b.set(t, l.guarded(b, a)) // another owner than before
+		if err := b.table.Renew(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		flow.answered(t, a)
+		if state := b.open(t, Options{}); len(state.Entries) != 1 || state.Entries[0].To != a.own {
+			t.Errorf("the kernel holds %+v, want one entry for a", state)
+		}
+		b.set(t, l.guarded(b, c))
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/google/nftables"
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
+	"k8s.io/klog/v2"
 )
 
 // ErrUnsupported says that the kernel has no nf_tables, or can't duplicate packets. VIPs move all the same, and their connections
@@ -24,8 +25,6 @@ const (
 	DefaultName = "evenkeel-handoff"
 	// DefaultTimeout is longer than an address lives on after an announcer's orderly end (90 s).
 	DefaultTimeout = 110 * time.Second
-	// guardTimeouts is how many timeouts the guards against loops outlive what they guard.
-	guardTimeouts = 2
 	// maxVIPs and maxFlows bound what packets can have the kernel remember.
 	maxVIPs, maxFlows = 16384, 65536
 	// chunk bounds one message; socketBuffer holds what one transaction sends.
@@ -82,7 +81,7 @@ func (t *Table) boot() time.Duration {
 
 // Open makes the tables, or takes over those of a process before together with what they hold, which it returns: what was handed
 // on is handed on without a gap. It fails with ErrUnsupported where the kernel can't do it for any family.
-func (t *Table) Open(context.Context) (State, error) {
+func (t *Table) Open(ctx context.Context) (State, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	var refused []error
@@ -96,6 +95,9 @@ func (t *Table) Open(context.Context) (State, error) {
 	}
 	if len(t.families) == 0 {
 		return State{}, errors.Join(refused...)
+	}
+	for _, err := range refused {
+		klog.FromContext(ctx).Info("Connections to VIPs of one family are not handed on", "err", err)
 	}
 	c, err := t.conn()
 	if err != nil {
@@ -135,11 +137,12 @@ func (t *Table) open(f family) error {
 	if err := c.Flush(); err != nil {
 		return unsupported(err)
 	}
-	if err := t.rebuild(f); err != nil {
+	err = unsupported(t.rebuild(f))
+	if errors.Is(err, ErrUnsupported) {
 		c.DelTable(t.table(f)) // what can't be filled shouldn't be left lying about
-		return errors.Join(unsupported(err), c.Flush())
+		return errors.Join(err, c.Flush())
 	}
-	return nil
+	return err
 }
 
 // rebuild makes sure of a family's structure. One that another version left is replaced, elements included. The caller holds mu.
@@ -152,8 +155,8 @@ func (t *Table) rebuild(f family) error {
 		return err
 	}
 	first := c.Flush()
-	if first == nil {
-		return nil
+	if !foreign(first) {
+		return first
 	}
 	c.AddTable(t.table(f))
 	c.DelTable(t.table(f))
@@ -169,6 +172,11 @@ func (t *Table) rebuild(f family) error {
 	return nil
 }
 
+// foreign says whether the kernel refused a structure because another one is there.
+func foreign(err error) bool {
+	return slices.ContainsFunc([]error{unix.EEXIST, unix.EINVAL, unix.EBUSY, unix.EOPNOTSUPP}, func(e error) bool { return errors.Is(err, e) })
+}
+
 // Set makes the kernel hold exactly this state, in one transaction. An error leaves what was there.
 func (t *Table) Set(_ context.Context, s State) error {
 	if err := s.check(); err != nil {
@@ -179,7 +187,7 @@ func (t *Table) Set(_ context.Context, s State) error {
 	err := t.transact(t.have, s)
 	if errors.Is(err, unix.ENOENT) { // somebody has flushed the node's rules
 		if err = t.rebuildAll(); err == nil {
-			err = t.transact(State{}, s)
+			err = t.replace(s)
 		}
 	}
 	if err != nil {
@@ -249,6 +257,20 @@ func (t *Table) transact(from, to State) error {
 	}
 	for _, f := range t.families {
 		if err := t.stage(c, f, from, to); err != nil {
+			return err
+		}
+	}
+	return c.Flush()
+}
+
+// replace makes the kernel hold a state whatever there is of what it held. The caller holds mu.
+func (t *Table) replace(s State) error {
+	c, err := t.conn()
+	if err != nil {
+		return err
+	}
+	for _, f := range t.families {
+		if err := errors.Join(t.stage(c, f, t.have, State{}), t.stage(c, f, State{}, s)); err != nil {
 			return err
 		}
 	}

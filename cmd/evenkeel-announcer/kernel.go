@@ -17,10 +17,8 @@ import (
 	"evenkeel.io/evenkeel/announcer/agent"
 	"evenkeel.io/evenkeel/announcer/dataplane"
 	"evenkeel.io/evenkeel/announcer/guard"
-	"evenkeel.io/evenkeel/announcer/handoff"
 	"evenkeel.io/evenkeel/announcer/nic"
 	"evenkeel.io/evenkeel/announcer/protect"
-	"evenkeel.io/evenkeel/announcer/relay"
 	"evenkeel.io/evenkeel/api/v1alpha1"
 	"evenkeel.io/evenkeel/api/version"
 )
@@ -34,8 +32,7 @@ type kernel struct {
 	nics    *nic.Watcher
 	table   *protect.Table
 	guard   *guard.Guard
-	handoff *handoff.Table
-	relay   *relay.Relay // nil: nothing is handed on
+	handoff *connections // nil: nothing is handed on
 	checker *dataplane.Checker
 
 	// Both are set by connect, before anything runs.
@@ -62,7 +59,7 @@ func newKernel(ctx context.Context, opts *options, api *api) (*kernel, error) {
 	if err := k.openGuard(ctx, opts); err != nil {
 		return nil, errors.Join(err, k.binder.Close(), k.nics.Close())
 	}
-	if err := k.openHandoff(ctx, opts); err != nil {
+	if k.handoff, err = openHandoff(ctx, opts, k.condition); err != nil {
 		return nil, errors.Join(err, k.binder.Close(), k.nics.Close())
 	}
 	if opts.healthCheck != "" {
@@ -105,58 +102,6 @@ func (k *kernel) openGuard(ctx context.Context, opts *options) error {
 	})
 	k.condition(v1alpha1.NodeProtected, metav1.ConditionTrue, "Protected", "only the Services' ports and ICMP reach the VIPs")
 	return nil
-}
-
-// openHandoff takes over what an earlier process handed on. Without it moves go on, and reset connections.
-func (k *kernel) openHandoff(ctx context.Context, opts *options) error {
-	if !opts.handoff {
-		k.condition(v1alpha1.NodeHandoff, metav1.ConditionFalse, "TurnedOff", "--handoff=false: planned moves reset established connections")
-		return nil
-	}
-	timeout := opts.handoverLifetime + protectLonger
-	table, err := handoff.New(handoff.Options{Timeout: timeout, Idle: opts.handoffLimits.Idle})
-	if err != nil {
-		return err
-	}
-	core, err := handoff.NewCore(opts.nodeName, opts.handoffLimits)
-	if err != nil {
-		return err
-	}
-	state, err := table.Open(ctx)
-	if err != nil {
-		klog.FromContext(ctx).Error(err, "Connections are not handed on, planned moves to this node reset them")
-		k.condition(v1alpha1.NodeHandoff, metav1.ConditionFalse, "Unsupported", err.Error())
-		return nil
-	}
-	k.handoff = table
-	k.relay = relay.New(relay.Options{
-		Table: table, Core: core, RenewEvery: timeout / 4, Unreachable: nic.Unreachable, Clock: clock.RealClock{},
-		Notify: func(err error) {
-			if err != nil {
-				k.condition(v1alpha1.NodeHandoff, metav1.ConditionFalse, "Failed", err.Error())
-			}
-		},
-	}, state)
-	return nil
-}
-
-// followProxy hands connections on only beside a kube-proxy whose conntrack entries serve them.
-func (k *kernel) followProxy(ctx context.Context) error {
-	if k.relay == nil {
-		<-ctx.Done()
-		return nil
-	}
-	return dataplane.FollowProxy(ctx, "/", clock.RealClock{}, func(found dataplane.Proxy) {
-		reason, message := found.Condition()
-		if found.Translates() {
-			k.relay.TurnOff(ctx, "")
-			k.condition(v1alpha1.NodeHandoff, metav1.ConditionTrue, reason, message)
-			return
-		}
-		klog.FromContext(ctx).Info("Connections are not handed on, planned moves to this node reset them", "reason", message)
-		k.relay.TurnOff(ctx, message)
-		k.condition(v1alpha1.NodeHandoff, metav1.ConditionFalse, reason, message)
-	})
 }
 
 func (k *kernel) connect(ctx context.Context, node *agent.Agent) {
@@ -226,7 +171,7 @@ func (k *kernel) leave(ctx context.Context, lifetime time.Duration) {
 		}
 	}
 	if k.handoff != nil {
-		if err := k.handoff.Renew(ctx); err != nil {
+		if err := k.handoff.table.Renew(ctx); err != nil {
 			logger.Error(err, "Renewing what is handed on for the next process failed")
 		}
 	}
@@ -243,7 +188,7 @@ func (k *kernel) close(ctx context.Context) {
 		err = k.table.Close(ctx)
 	}
 	if k.handoff != nil {
-		err = errors.Join(err, k.handoff.Close(ctx))
+		err = errors.Join(err, k.handoff.table.Close(ctx))
 	}
 	if err = errors.Join(err, k.binder.Close(), k.nics.Close()); err != nil {
 		klog.FromContext(ctx).Error(fmt.Errorf("closing: %w", err), "Not everything was closed")

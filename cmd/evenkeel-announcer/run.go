@@ -109,11 +109,11 @@ func run(ctx context.Context, opts *options) error {
 	watch.Register(registry, watcher)
 	node = agent.New(agent.Options{
 		Node: opts.nodeName, Watch: watcher,
-		Binder: kernel.binder, Wire: segments, Guard: kernel.guard, Handoff: kernel.relay, Store: store, Pods: api.pods,
+		Binder: kernel.binder, Wire: segments, Guard: kernel.guard, Handoff: kernel.handoff.handler(), Store: store, Pods: api.pods,
 		Metrics: agent.NewMetrics(registry), Clock: clock.RealClock{}, Place: config, HostServed: kernel.hostServed,
 	})
-	if kernel.relay != nil {
-		relay.Register(registry, kernel.relay)
+	if handler := kernel.handoff.handler(); handler != nil {
+		relay.Register(registry, handler)
 	}
 	kernel.connect(ctx, node)
 
@@ -124,7 +124,7 @@ func run(ctx context.Context, opts *options) error {
 	group, groupCtx := errgroup.WithContext(ctx)
 	for name, work := range map[string]func(context.Context) error{
 		"binder": kernel.binder.Run, "interfaces": kernel.nics.Run, "guard": kernel.guard.Run, "data plane": kernel.runChecker,
-		"IPVS": kernel.followIPVS, "handoff": kernel.relay.Run, "kube-proxy": kernel.followProxy,
+		"IPVS": kernel.followIPVS, "handoff": kernel.handoff.handler().Run, "kube-proxy": kernel.handoff.followProxy,
 		"announcements": announcer.Run, "wires": segments.Run, "watch": watcher.Run, "agent": node.Run,
 		"placeholder conditions": api.pods.Run, "VIPNode": api.vipNode.Run,
 		"placeholders": func(ctx context.Context) error { return api.follow(ctx, opts, node) },

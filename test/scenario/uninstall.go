@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -92,7 +93,7 @@ func (e *Env) StopPrograms(ctx context.Context) error {
 
 func since(begin time.Time) float64 { return float64(time.Since(begin).Milliseconds()) }
 
-// nftElements counts the elements in the sets of our table on a node; without the table there are none.
+// nftElements counts the elements in the sets of our tables on a node; without the tables there are none.
 func nftElements(ctx context.Context, n *lab.Node) (int, error) {
 	var listing []byte
 	err := n.Do(func() error {
@@ -116,7 +117,7 @@ func nftElements(ctx context.Context, n *lab.Node) (int, error) {
 	}
 	elements := 0
 	for _, object := range parsed.Nftables {
-		if object.Set != nil && object.Set.Table == "evenkeel" {
+		if object.Set != nil && strings.HasPrefix(object.Set.Table, "evenkeel") {
 			elements += len(object.Set.Elem)
 		}
 	}
