@@ -9,8 +9,9 @@ import (
 	"time"
 )
 
-// Slots is the number of earlier owners that a VIP's unknown packets are copied to.
-const Slots = 3
+// Slots is the number of earlier owners that a VIP's unknown packets are copied to: four, so that a VIP may have been on all nodes
+// of a cluster of five within the time that connections live.
+const Slots = 4
 
 // Limits bound the life of an entry.
 type Limits struct {

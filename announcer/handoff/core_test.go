@@ -88,7 +88,7 @@ func TestWhatIsHandedOn(t *testing.T) {
 	}{
 		{"what the owner before served goes to it", []step{{vips: []VIP{held("a")}, to: "[a]", ended: "[]"}}},
 		{"a new VIP has nobody to hand on to", []step{{vips: []VIP{held()}, to: "[]", ended: "[]"}}},
-		{"after a chain of moves each of the last three gets a copy, the newest first", []step{{vips: []VIP{held("d", "c", "b", "a")}, to: "[d c b]", ended: "[]"}}},
+		{"after a chain of moves each of the last four gets a copy, the newest first", []step{{vips: []VIP{held("e", "d", "c", "b", "a")}, to: "[e d c b]", ended: "[]"}}},
 		{"a node isn't an earlier owner of its own", []step{{vips: []VIP{held("b", "self", "a")}, to: "[b a]", ended: "[]"}}},
 		{"a standby only guards", []step{{vips: []VIP{standby}, to: "[]", ended: "[]"}}},
 		{"a Service may refuse", []step{{vips: []VIP{off}, to: "[]", ended: "[]"}}},

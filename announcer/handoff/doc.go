@@ -11,7 +11,7 @@
 //	for no VIP of ours (guards)       nothing is done
 //	with a TTL that marks a copy      end here: nothing that is a copy is copied again, whatever the maps say
 //	from another node's MAC (peers)   end here
-//	for a VIP with earlier owners     copied to each of up to three, which a chain of moves leaves, and dropped
+//	for a VIP with earlier owners     copied to each of up to four, which a chain of moves leaves, and dropped
 //
 // A copy circulates for ever where two nodes point at each other and nothing stops it: nothing takes more than the one TTL that the
 // copying does. Hence the two guards against loops, of which each alone is enough: copies leave with a TTL that no packet from a

@@ -72,17 +72,18 @@ const (
 	slot0               // VIP . interface: earlier owner's address . interface
 	slot1               // …
 	slot2               // …
+	slot3               // …
 	used                // VIP: when and how much was handed on, written by the rules
 	refused             // VIP: frames that the loop guard dropped, likewise
 	flows               // client's address . port . VIP, likewise
 	kinds
 )
 
-var kindNames = [kinds]string{"guards", "peers", "slot0", "slot1", "slot2", "used", "refused", "flows"}
+var kindNames = [kinds]string{"guards", "peers", "slot0", "slot1", "slot2", "slot3", "used", "refused", "flows"}
 
 // slot is the number of a slot's map, or -1.
 func (k kind) slot() int {
-	if k < slot0 || k > slot2 {
+	if k < slot0 || k > slot3 {
 		return -1
 	}
 	return int(k - slot0)
@@ -106,7 +107,7 @@ func (t *Table) set(k kind, f family) *nftables.Set {
 		s.KeyType, s.Concatenation = target, true
 	case peers:
 		s.KeyType = nftables.TypeEtherAddr
-	case slot0, slot1, slot2:
+	case slot0, slot1, slot2, slot3:
 		s.KeyType, s.Concatenation = target, true
 		s.IsMap, s.DataType = true, target
 	case used, refused:
@@ -180,7 +181,7 @@ func (t *Table) build(c *nftables.Conn, f family) error {
 	hand.rule(verdict(expr.VerdictDrop, ""))
 
 	many.rule(f.setTTL(manyTTL))
-	for _, k := range []kind{slot0, slot1, slot2} {
+	for _, k := range []kind{slot0, slot1, slot2, slot3} {
 		many.rule(t.mapped(k, f), f.dup())
 	}
 	many.rule(verdict(expr.VerdictDrop, ""))

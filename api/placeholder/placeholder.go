@@ -15,7 +15,7 @@ import (
 // MaxWeight bounds a weight, so that sums of any number of pods stay far from overflow.
 const MaxWeight = 1000
 
-// maxPeers bounds what is read from one annotation: standbys (2), the active, earlier owners (3), with room.
+// maxPeers bounds what is read from one annotation: standbys (2), the active, earlier owners (4), with room.
 const maxPeers = 16
 
 // Placeholder is a pod read as a VIP's place. It is a value: nothing in it points into the pod.

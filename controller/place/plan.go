@@ -13,9 +13,9 @@ import (
 	"evenkeel.io/evenkeel/api/v1alpha1"
 )
 
-// maxPreviousOwners is how many earlier owners a placeholder names: as many as a chain of moves may reach back (design,
-// hitless moves).
-const maxPreviousOwners = 3
+// maxPreviousOwners is how many earlier owners a placeholder names: as many as connections are handed on to (handoff.Slots,
+// which is the announcers').
+const maxPreviousOwners = 4
 
 // Places are a VIP's placeholders, sorted out.
 type Places struct {
