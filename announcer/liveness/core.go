@@ -121,7 +121,7 @@ func (c *Core) join(key peerKey, t *target, now time.Time) {
 
 func (c *Core) sort() {
 	c.order = slices.SortedFunc(maps.Values(c.peers), func(a, b *peer) int {
-		return cmp.Or(cmp.Compare(a.purpose, b.purpose), cmp.Compare(a.nic, b.nic), slices.Compare(a.mac[:], b.mac[:]))
+		return cmp.Or(cmp.Compare(a.purpose, b.purpose), cmp.Compare(a.nic, b.nic), a.mac.Compare(b.mac))
 	})
 }
 

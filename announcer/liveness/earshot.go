@@ -117,7 +117,7 @@ func (e *earshot) witnesses(but MAC) []MAC {
 		if order := e.machines[b].at.Compare(e.machines[a].at); order != 0 {
 			return order
 		}
-		return slices.Compare(a[:], b[:])
+		return a.Compare(b)
 	})
 	return some[:min(len(some), maxWitnesses)]
 }

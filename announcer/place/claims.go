@@ -2,7 +2,6 @@ package place
 
 import (
 	"fmt"
-	"slices"
 	"time"
 
 	"evenkeel.io/evenkeel/announcer/arp/wire"
@@ -48,7 +47,7 @@ func (m *Machine) Heard(said Said, now time.Time) []Effect {
 func (m *Machine) heardWhileHeld(said Said, title Title, ours bool, now time.Time) []Effect {
 	order := title.Compare(m.title)
 	if order == 0 && said.Titled && m.isPeer(said.From) && m.nic.MAC != (MAC{}) {
-		order = slices.Compare(said.From[:], m.nic.MAC[:]) // their lists differ, which the API will mend
+		order = said.From.Compare(m.nic.MAC) // their lists differ, which the API will mend
 	}
 	if said.Titled && said.From == m.doubted {
 		m.doubted = MAC{}

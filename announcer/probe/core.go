@@ -228,7 +228,7 @@ func (c *core) suspectOrder() []MAC {
 	for mac := range c.suspects {
 		order = append(order, mac)
 	}
-	slices.SortFunc(order, func(a, b MAC) int { return slices.Compare(a[:], b[:]) })
+	slices.SortFunc(order, MAC.Compare)
 	return order
 }
 

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"time"
 )
 
@@ -22,6 +23,9 @@ type MAC [6]byte
 
 // Broadcast is the Ethernet broadcast address.
 var Broadcast = MAC{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}
+
+// Compare orders MAC addresses by their octets.
+func (m MAC) Compare(o MAC) int { return slices.Compare(m[:], o[:]) }
 
 // ParseMAC parses the textual form of an Ethernet address.
 func ParseMAC(s string) (MAC, error) {
