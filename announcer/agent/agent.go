@@ -118,6 +118,7 @@ type Agent struct {
 	places   map[netip.Addr]*placeState
 	guarded  map[netip.Addr]protect.Entry // what the guard was last asked for
 	ready    map[netip.Addr]protect.Entry // what it has in force
+	moved    bool                         // a place has changed since the handoff was last looked after
 	handed   relay.Wish                   // whose connections were last asked to be handed on
 	handing  uint64                       // counts these, and handedOn is the last one in force
 	handedOn uint64
@@ -244,13 +245,13 @@ func macOf(n nic.NIC) place.MAC {
 	return mac
 }
 
-func (a *Agent) nicIndex(name string) (int, bool) {
+func (a *Agent) nicNamed(name string) (nic.NIC, bool) {
 	for _, n := range a.nics {
 		if n.Name == name {
-			return n.Index, true
+			return n, true
 		}
 	}
-	return 0, false
+	return nic.NIC{}, false
 }
 
 func (a *Agent) logger(ctx context.Context, addr netip.Addr) klog.Logger {

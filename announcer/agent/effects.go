@@ -33,6 +33,7 @@ func (a *Agent) carryOut(ctx context.Context, addr netip.Addr, effects []place.E
 			a.opts.Wire.Cancel(addr)
 		case place.Bind:
 			a.setGuard(ctx)
+			a.moved = true
 			a.setHandoff(ctx) // in the kernel before anybody hears of us
 			if p.handing = a.handing; !a.mayBind(addr, p) {
 				p.bindLater = true // the guard's answer, or the handoff's, brings us back
@@ -62,6 +63,7 @@ func (a *Agent) carryOut(ctx context.Context, addr netip.Addr, effects []place.E
 			a.opts.Wire.Silence(addr)
 		}
 	}
+	a.moved = true
 	a.opts.Metrics.count(a.places)
 	if p.Done() {
 		delete(a.places, addr)
@@ -80,11 +82,11 @@ func (a *Agent) retitle(p *placeState, addr netip.Addr) {
 }
 
 func (a *Agent) bind(ctx context.Context, p *placeState, addr netip.Addr, on place.NIC) []place.Effect {
-	index, ok := a.nicIndex(on.Name)
+	found, ok := a.nicNamed(on.Name)
 	if !ok {
 		return p.BindDone(fmt.Errorf("interface %s is gone", on.Name), a.opts.Clock.Now())
 	}
-	err := a.opts.Binder.Bind(ctx, address.Binding{Addr: addr, Interface: index, RequireOwn: on.RequireOwn})
+	err := a.opts.Binder.Bind(ctx, address.Binding{Addr: addr, Interface: found.Index, RequireOwn: on.RequireOwn})
 	now := a.opts.Clock.Now()
 	if err == nil {
 		p.since, a.dirty = now, true

@@ -10,13 +10,19 @@ import (
 	"evenkeel.io/evenkeel/api/placeholder"
 )
 
-func TestAPromotedStandbyIsBoundOnceConnectionsAreHandedOn(t *testing.T) {
+// guarding is a rig that stands by for an address whose active has answered.
+func guarding(t *testing.T) *rig {
 	r := newRig(t)
 	r.Synced(r.ctx)
 	r.PodChanged(r.ctx, standbyPod("s"))
 	r.turn()
 	r.guardInForce()
 	r.event(liveness.Heard)
+	return r
+}
+
+func TestAPromotedStandbyIsBoundOnceConnectionsAreHandedOn(t *testing.T) {
+	r := guarding(t)
 	if len(r.wish.VIPs) != 1 || r.wish.VIPs[0].Held || !cmp.Equal(r.wish.Peers, []place.MAC{mac3}) {
 		t.Errorf("a standby asks for %+v, want a guard, and its peer's MAC", r.wish)
 	}
@@ -52,16 +58,27 @@ func TestAPromotedStandbyIsBoundOnceConnectionsAreHandedOn(t *testing.T) {
 }
 
 func TestWhatASilentNodeServedIsNotHandedOn(t *testing.T) {
-	r := newRig(t)
-	r.Synced(r.ctx)
-	r.PodChanged(r.ctx, standbyPod("s"))
-	r.turn()
-	r.guardInForce()
-	r.event(liveness.Heard)
+	r := guarding(t)
 	r.event(liveness.Silent)
 	r.expect("bind 192.0.2.10", "announce 192.0.2.10")
-	if !r.wish.Gone["node-3"] || !r.saved.VIPs[0].Addresses[0].Silenced {
-		t.Errorf("asks for %+v and saves %+v, want node-3 to be gone", r.wish, r.saved.VIPs[0])
+	if !r.wish.VIPs[0].Earlier[0].Silent || !r.saved.VIPs[0].Addresses[0].Silenced {
+		t.Errorf("asks for %+v and saves %+v, want node-3 to be silent", r.wish, r.saved.VIPs[0])
+	}
+	r.event(liveness.Returned)
+	if r.wish.VIPs[0].Earlier[0].Silent {
+		t.Errorf("asks for %+v, though node-3 is back", r.wish)
+	}
+}
+
+// TestANodeThatLivesServesOn: it may have let go of one address, and what it served of others is handed on all the same.
+func TestANodeThatLivesServesOn(t *testing.T) {
+	r := guarding(t)
+	r.Liveness(r.ctx, liveness.Event{Kind: liveness.Silent, Addr: v4, MAC: mac3, Alive: true})
+	r.turn()
+	r.verdicts[v4](place.MAC{}, place.MAC{})
+	r.turn()
+	if vip := r.wish.VIPs[0]; !vip.Held || vip.Earlier[0].Silent {
+		t.Errorf("asks for %+v, want what node-3 served to be handed on", vip)
 	}
 }
 

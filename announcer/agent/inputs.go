@@ -95,7 +95,7 @@ func (a *Agent) heedOne(ctx context.Context, addr netip.Addr) {
 // NICsChanged tells which NICs there are.
 func (a *Agent) NICsChanged(ctx context.Context, nics []nic.NIC) {
 	a.inbox.send(func() {
-		a.nics = nics
+		a.nics, a.moved = nics, true
 		a.opts.Wire.SetNICs(ctx, nics)
 		a.opts.Watch.SetNICs(ctx, nics)
 		usable := func(name string) bool {

@@ -20,6 +20,8 @@ type Owner struct {
 	MACs []MAC
 	// Addrs are its own addresses, no VIPs.
 	Addrs []netip.Addr
+	// Silent: the VIP was taken over from it because it no longer answered, so that what it served is lost.
+	Silent bool
 }
 
 // VIP is an address that has a place on this node.
@@ -61,11 +63,14 @@ type Input struct {
 	VIPs []VIP
 	// Peers are the MACs of all other nodes that may have a place of any VIP; those of earlier owners need not be listed.
 	Peers []MAC
-	// Gone says whether a node is dead or suspect; nil: none is.
-	Gone func(node string) bool
+	// Dead says whether a node is off the segment; nil: none is.
+	Dead func(node string) bool
 	// Uses is what Table.Stats says.
 	Uses map[netip.Addr]Use
 }
+
+// gone says whether what an earlier owner served is lost.
+func (in Input) gone(o Owner) bool { return o.Silent || in.Dead != nil && in.Dead(o.Node) }
 
 // Use is the traffic that was handed on for a VIP. The kernel can't say by which earlier owner it was served, as each gets
 // a copy of all of it.
@@ -94,7 +99,7 @@ type Reason string
 const (
 	Quiet   Reason = "Quiet"   // no packet for Limits.Idle
 	Expired Reason = "Expired" // older than Limits.Max
-	Gone    Reason = "Gone"    // its node is dead or suspect
+	Gone    Reason = "Gone"    // its node is off the segment, or the VIP was taken over from it in silence
 	Bereft  Reason = "Bereft"  // another earlier owner is dead, whose flows are to be reset
 	Left    Reason = "Left"    // the VIP left this node
 	Off     Reason = "Off"     // the Service doesn't want it

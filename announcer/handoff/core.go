@@ -135,7 +135,7 @@ func (c *Core) Update(in Input, now time.Time) Result {
 		}
 	}
 	r.State.Guards = slices.SortedFunc(maps.Keys(guards), Guard.compare)
-	r.State.Peers = slices.SortedFunc(maps.Keys(peers), func(a, b MAC) int { return slices.Compare(a[:], b[:]) })
+	r.State.Peers = slices.SortedFunc(maps.Keys(peers), MAC.Compare)
 	slices.SortFunc(r.State.Entries, Entry.compare)
 	return r
 }
@@ -152,7 +152,7 @@ func (c *Core) hold(vip VIP, in Input, now time.Time, r *Result) {
 		t.endAll(vip.Addr, Off, in, c.limits, now, r)
 		return
 	}
-	t.learn(vip.Earlier, c.node, in.Gone, now)
+	t.learn(vip.Earlier, c.node, in, now)
 	t.entries = slices.DeleteFunc(t.entries, func(e *entry) bool {
 		reason, over := e.over(vip.Addr, in, c.limits, now)
 		if over {
@@ -181,7 +181,7 @@ func (c *Core) resume(t *tenure, vip VIP) {
 
 // learn begins entries for earlier owners that are new here, in their order. Who is no longer listed stays: that it owned
 // the VIP can't become untrue.
-func (t *tenure) learn(earlier []Owner, self string, gone func(string) bool, now time.Time) {
+func (t *tenure) learn(earlier []Owner, self string, in Input, now time.Time) {
 	var list []*entry
 	taken := map[string]struct{}{self: {}}
 	for _, owner := range earlier {
@@ -197,7 +197,7 @@ func (t *tenure) learn(earlier []Owner, self string, gone func(string) bool, now
 		if _, ok := t.over[owner.Node]; ok {
 			continue
 		}
-		if gone != nil && gone(owner.Node) {
+		if in.gone(owner) {
 			t.over[owner.Node] = struct{}{}
 			t.bereft = true
 			continue
@@ -255,7 +255,7 @@ func (e *entry) over(vip netip.Addr, in Input, limits Limits, now time.Time) (Re
 		last = use.Last
 	}
 	switch {
-	case in.Gone != nil && in.Gone(e.owner.Node):
+	case in.gone(e.owner):
 		return Gone, true
 	case now.Sub(e.started) >= limits.Max:
 		return Expired, true

@@ -72,6 +72,8 @@ func TestWhatIsHandedOn(t *testing.T) {
 	standby, off, far := held("a"), held("a"), held("a")
 	standby.Held, off.Off = false, true
 	far.Earlier[0].Addrs = []netip.Addr{netip.MustParseAddr("198.51.100.1")}
+	silent := held("b", "a")
+	silent.Earlier[0].Silent = true
 	nameless := held("a")
 	nameless.Earlier[0].MACs = nil
 	type step struct {
@@ -95,8 +97,9 @@ func TestWhatIsHandedOn(t *testing.T) {
 		{"a Service may refuse later", []step{{vips: []VIP{held("a")}, to: "[a]", ended: "[]"}, {vips: []VIP{off}, uses: busy(time.Second, 3), to: "[]", ended: "[a Off 3]"}}},
 		{"who isn't on the segment is passed over", []step{{vips: []VIP{far}, to: "[]", ended: "[]"}}},
 		{"so is one whose MAC address isn't known, which no guard would stop", []step{{vips: []VIP{nameless}, to: "[]", ended: "[]"}}},
-		{"a silent node's connections are lost", []step{{vips: []VIP{held("a")}, gone: gone("a"), to: "[]", ended: "[]"}}},
-		{"a node that falls silent later ends its entry", []step{{vips: []VIP{held("a")}, to: "[a]", ended: "[]"},
+		{"what a VIP was taken over from in silence is lost, and what was served before isn't", []step{{vips: []VIP{silent}, to: "[a]", ended: "[]"}}},
+		{"a dead node's connections are lost", []step{{vips: []VIP{held("a")}, gone: gone("a"), to: "[]", ended: "[]"}}},
+		{"a node that dies later ends its entry", []step{{vips: []VIP{held("a")}, to: "[a]", ended: "[]"},
 			{vips: []VIP{held("a")}, gone: gone("a"), uses: busy(time.Second, 7), to: "[]", ended: "[a Gone 7]"},
 			{vips: []VIP{held("a")}, to: "[]", ended: "[]"}}},
 		{"of several, one that dies leaves flows that only a sole other one may refuse", []step{{vips: []VIP{held("b", "a", "c")}, to: "[b a c]", ended: "[]"},
@@ -118,7 +121,7 @@ func TestWhatIsHandedOn(t *testing.T) {
 			c, now := newTestCore(t), epoch
 			for i, s := range tt.steps {
 				now = now.Add(s.after)
-				in := Input{VIPs: s.vips, Gone: s.gone}
+				in := Input{VIPs: s.vips, Dead: s.gone}
 				if s.uses != nil {
 					in.Uses = s.uses(now)
 				}
@@ -177,7 +180,7 @@ func TestInvariants(t *testing.T) {
 			v.Held, v.Off = isHeld, rapid.IntRange(0, 9).Draw(t, "off") == 0
 			in.VIPs = []VIP{v}
 			dead := rapid.SliceOfN(name, 0, 2).Draw(t, "gone")
-			in.Gone = func(node string) bool { return slices.Contains(dead, node) }
+			in.Dead = func(node string) bool { return slices.Contains(dead, node) }
 			if rapid.Bool().Draw(t, "busy") {
 				in.Uses = map[netip.Addr]Use{vip4: {Last: now, Flows: 1}}
 			}

@@ -116,7 +116,7 @@ func (t *Table) Open(ctx context.Context) (State, error) {
 			t.parse(k, f, list, &t.have)
 		}
 	}
-	t.have.Peers = dedupe(t.have.Peers, func(a, b MAC) int { return slices.Compare(a[:], b[:]) })
+	t.have.Peers = dedupe(t.have.Peers, MAC.Compare)
 	slices.SortFunc(t.have.Guards, Guard.compare)
 	slices.SortFunc(t.have.Entries, Entry.compare)
 	return t.have, nil

@@ -51,7 +51,6 @@ func (m *Machine) Verdict(probe uint64, owner, ignored MAC, now time.Time) []Eff
 		default:
 			m.chase(m.wish.Previous, now.Add(m.config.ChaseFor)) // it is cut off, or gone
 			m.unsure = m.wish.Previous != MAC{}
-			m.silenced = m.unsure
 		}
 		return []Effect{{Do: Bind, NIC: m.nic}}
 	case m.isPeer(owner):

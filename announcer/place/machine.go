@@ -229,7 +229,7 @@ type Machine struct {
 	chaseUntil time.Time
 	// unsure: it couldn't be heard when the address was bound, so that it, or one after it, may have it where we can't hear.
 	unsure bool
-	// silenced: the address was taken from takenFrom because that no longer answered.
+	// silenced: the address was taken over from takenFrom because that was dead to the wire.
 	silenced bool
 	// doubted is a peer that spoke for the address without showing a title, though it may have the higher one.
 	doubted   MAC

@@ -132,6 +132,7 @@ func (m *Machine) Silent(from MAC, alive bool, now time.Time) []Effect {
 		return m.search(now)
 	}
 	m.takeOver(now)
+	m.silenced = !alive
 	return []Effect{{Do: Bind, NIC: m.nic}}
 }
 
@@ -145,10 +146,11 @@ func (m *Machine) takeOver(now time.Time) {
 	m.state, m.probed, m.searching, m.lost = Binding, false, false, false
 	m.title = higher(wished(m.wish), m.guardedTitle.After())
 	m.chase(m.guarded, now.Add(m.config.ChaseFor))
-	m.unsure, m.silenced = true, true
+	m.unsure = true
 }
 
-// Silenced is the node that the address was taken over from as it had fallen silent, for as long as it stays so; zero: none.
+// Silenced is the node that the address was taken over from as that was dead to the wire, until it is heard again; zero: none. One
+// that lived, or that a probe merely didn't find, is none: it may have let go long ago, and serve what it did.
 func (m *Machine) Silenced() MAC {
 	if !m.silenced {
 		return MAC{}
@@ -169,7 +171,7 @@ func (m *Machine) Returned(from MAC, now time.Time) []Effect {
 	if !m.Bound() || from != m.takenFrom {
 		return nil
 	}
-	m.chaseUntil = now.Add(m.config.ReturnedFor)
+	m.chaseUntil, m.silenced = now.Add(m.config.ReturnedFor), false
 	return m.assert()
 }
 

@@ -29,8 +29,6 @@ type Wish struct {
 	VIPs []handoff.VIP
 	// Peers are the MAC addresses of all nodes that may have a place of one of them.
 	Peers []handoff.MAC
-	// Gone are the nodes that fell silent: what they served can't be handed on.
-	Gone map[string]bool
 }
 
 // Options of a Relay. All fields are required.
@@ -111,9 +109,9 @@ func (r *Relay) update(ctx context.Context) {
 	if r.wish == nil {
 		return
 	}
-	in := handoff.Input{VIPs: r.wish.VIPs, Peers: r.wish.Peers, Uses: r.uses, Gone: func(node string) bool {
+	in := handoff.Input{VIPs: r.wish.VIPs, Peers: r.wish.Peers, Uses: r.uses, Dead: func(node string) bool {
 		_, dead := r.dead[node]
-		return dead || r.wish.Gone[node]
+		return dead
 	}}
 	if r.off != "" {
 		in.VIPs = slices.Clone(in.VIPs)
