@@ -5,20 +5,20 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/netip"
 	"slices"
 	"sync"
 	"time"
 
 	"github.com/google/nftables"
-	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 	"k8s.io/klog/v2"
+
+	"evenkeel.io/evenkeel/announcer/nft"
 )
 
 // ErrUnsupported says that the kernel has no nf_tables, or can't duplicate packets. VIPs move all the same, and their connections
 // are reset then.
-var ErrUnsupported = errors.New("the kernel doesn't support handing on connections")
+var ErrUnsupported = nft.ErrUnsupported
 
 const (
 	// DefaultName of the tables, one of each family.
@@ -27,10 +27,8 @@ const (
 	DefaultTimeout = 110 * time.Second
 	// maxVIPs and maxFlows bound what packets can have the kernel remember.
 	maxVIPs, maxFlows = 16384, 65536
-	// chunk bounds one message; socketBuffer holds what one transaction sends.
-	chunk, socketBuffer = 200, 8 << 20
-	// replyTimeout ends the wait for answers, see package protect.
-	replyTimeout = 5 * time.Second
+	// chunk is how many elements one message has.
+	chunk = 200
 )
 
 // Options configure a Table.
@@ -99,7 +97,7 @@ func (t *Table) Open(ctx context.Context) (State, error) {
 	for _, err := range refused {
 		klog.FromContext(ctx).Info("Connections to VIPs of one family are not handed on", "err", err)
 	}
-	c, err := t.conn()
+	c, err := nft.Dial(t.opts.NetNS)
 	if err != nil {
 		return State{}, err
 	}
@@ -128,16 +126,16 @@ func dedupe[E comparable](list []E, compare func(a, b E) int) []E {
 }
 
 func (t *Table) open(f family) error {
-	c, err := t.conn()
+	c, err := nft.Dial(t.opts.NetNS)
 	if err != nil {
-		return unsupported(err)
+		return nft.Unsupported(err)
 	}
 	// Alone, so that a kernel without nf_tables says so before a transaction of many answers is waited for.
 	c.AddTable(t.table(f))
 	if err := c.Flush(); err != nil {
-		return unsupported(err)
+		return nft.Unsupported(err)
 	}
-	err = unsupported(t.rebuild(f))
+	err = nft.Unsupported(t.rebuild(f))
 	if errors.Is(err, ErrUnsupported) {
 		c.DelTable(t.table(f)) // what can't be filled shouldn't be left lying about
 		return errors.Join(err, c.Flush())
@@ -147,7 +145,7 @@ func (t *Table) open(f family) error {
 
 // rebuild makes sure of a family's structure. One that another version left is replaced, elements included. The caller holds mu.
 func (t *Table) rebuild(f family) error {
-	c, err := t.conn()
+	c, err := nft.Dial(t.opts.NetNS)
 	if err != nil {
 		return err
 	}
@@ -235,7 +233,7 @@ func (t *Table) Close(ctx context.Context) error {
 func (t *Table) Remove(context.Context) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	c, err := t.conn()
+	c, err := nft.Dial(t.opts.NetNS)
 	if err != nil {
 		return fmt.Errorf("removing table %s: %w", t.opts.Name, err)
 	}
@@ -251,7 +249,7 @@ func (t *Table) Remove(context.Context) error {
 
 // transact replaces one state by another. The caller holds mu.
 func (t *Table) transact(from, to State) error {
-	c, err := t.conn()
+	c, err := nft.Dial(t.opts.NetNS)
 	if err != nil {
 		return err
 	}
@@ -265,7 +263,7 @@ func (t *Table) transact(from, to State) error {
 
 // replace makes the kernel hold a state whatever there is of what it held. The caller holds mu.
 func (t *Table) replace(s State) error {
-	c, err := t.conn()
+	c, err := nft.Dial(t.opts.NetNS)
 	if err != nil {
 		return err
 	}
@@ -319,70 +317,4 @@ func lacking[E comparable](from, to []E) []E {
 		}
 	}
 	return list
-}
-
-// Stats reads what was handed on for each VIP, and what the loop guard refused.
-func (t *Table) Stats(context.Context) (map[netip.Addr]Use, error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	c, err := t.conn()
-	if err != nil {
-		return nil, err
-	}
-	uses := map[netip.Addr]Use{}
-	for _, f := range t.families {
-		for _, k := range []kind{used, refused, flows} {
-			list, err := c.GetSetElements(t.set(k, f))
-			if err != nil {
-				return nil, fmt.Errorf("reading what was handed on: set %s: %w", kindNames[k], err)
-			}
-			now := time.Now()
-			for _, el := range list {
-				t.use(k, f, el, now, uses)
-			}
-		}
-	}
-	return uses, nil
-}
-
-// use adds one element of the sets that the rules fill.
-func (t *Table) use(k kind, f family, el nftables.SetElement, now time.Time, uses map[netip.Addr]Use) {
-	n := addrLen(f.v6)
-	if len(el.Key) < n {
-		return
-	}
-	vip, _ := netip.AddrFromSlice(el.Key[len(el.Key)-n:]) // of a flow it is the last part
-	u := uses[vip]
-	switch {
-	case k == flows:
-		u.Flows++
-	case el.Counter == nil:
-		return
-	case k == used:
-		u.Packets, u.Bytes = el.Counter.Packets, el.Counter.Bytes
-		u.Last = now.Add(el.Expires - t.opts.Idle)
-	default:
-		u.Refused = el.Counter.Packets
-	}
-	uses[vip] = u
-}
-
-func (t *Table) conn() (*nftables.Conn, error) {
-	return nftables.New(nftables.WithNetNSFd(t.opts.NetNS), nftables.WithSockOptions(func(c *netlink.Conn) error {
-		return errors.Join(
-			c.SetDeadline(time.Now().Add(replyTimeout)),
-			c.SetWriteBuffer(socketBuffer),
-			c.SetReadBuffer(socketBuffer),
-		)
-	}))
-}
-
-// unsupported adds ErrUnsupported to errors that no repetition will cure.
-func unsupported(err error) error {
-	for _, e := range []error{unix.EPROTONOSUPPORT, unix.EAFNOSUPPORT, unix.EOPNOTSUPP, unix.ENOENT, unix.ENOSYS} {
-		if errors.Is(err, e) {
-			return errors.Join(ErrUnsupported, err)
-		}
-	}
-	return err
 }

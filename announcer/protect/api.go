@@ -1,17 +1,18 @@
 package protect
 
 import (
-	"errors"
 	"fmt"
 	"net/netip"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"evenkeel.io/evenkeel/announcer/nft"
 )
 
 // ErrUnsupported says that the kernel has no nf_tables, or lacks an expression that the rules need. VIPs can be bound
 // without protection then.
-var ErrUnsupported = errors.New("the kernel doesn't support the nftables rules")
+var ErrUnsupported = nft.ErrUnsupported
 
 const (
 	// DefaultTable is the table's name.

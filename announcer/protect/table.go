@@ -11,21 +11,16 @@ import (
 	"time"
 
 	"github.com/google/nftables"
-	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 	"k8s.io/klog/v2"
+
+	"evenkeel.io/evenkeel/announcer/nft"
 )
 
 const (
 	// batchElements bounds one transaction: each element is sent up to three times at some 70 bytes, and a message to
 	// the kernel must fit into the socket's send buffer.
 	batchElements = 400
-	// socketBuffer also holds the one transaction that isn't bounded, that of a table which must be replaced whole:
-	// some 20,000 elements.
-	socketBuffer = 4 << 20
-	// replyTimeout ends the wait for answers. A kernel without nf_tables answers a transaction only once, and not
-	// once for each of its parts as the library expects.
-	replyTimeout = 5 * time.Second
 	// renewalsPerTimeout leaves three more tries after a renewal that failed.
 	renewalsPerTimeout = 4
 )
@@ -67,16 +62,16 @@ func (t *Table) Open(context.Context) error {
 }
 
 func (t *Table) open() error {
-	c, err := t.conn()
+	c, err := nft.Dial(t.opts.NetNS)
 	if err != nil {
-		return unsupported(err)
+		return nft.Unsupported(err)
 	}
 	// Alone, so that a kernel without nf_tables says so before a transaction of many answers is waited for.
 	c.AddTable(t.table)
 	if err := c.Flush(); err != nil {
-		return unsupported(err)
+		return nft.Unsupported(err)
 	}
-	if err := unsupported(t.rebuild()); err != nil {
+	if err := nft.Unsupported(t.rebuild()); err != nil {
 		if errors.Is(err, ErrUnsupported) {
 			// What can't be filled shouldn't be left lying about.
 			c.DelTable(t.table)
@@ -91,7 +86,7 @@ func (t *Table) open() error {
 // rebuild makes sure of the table's structure. One that another version left with sets or chains that can't be reused
 // is replaced in one transaction, elements included. The caller holds mu.
 func (t *Table) rebuild() error {
-	c, err := t.conn()
+	c, err := nft.Dial(t.opts.NetNS)
 	if err != nil {
 		return err
 	}
@@ -205,7 +200,7 @@ func (t *Table) Close(ctx context.Context) error {
 func (t *Table) Remove(context.Context) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	c, err := t.conn()
+	c, err := nft.Dial(t.opts.NetNS)
 	if err != nil {
 		return fmt.Errorf("removing table %s: %w", t.opts.Name, err)
 	}
@@ -261,7 +256,7 @@ func (t *Table) send(units []unit) []error {
 }
 
 func (t *Table) transact(units []unit) error {
-	c, err := t.conn()
+	c, err := nft.Dial(t.opts.NetNS)
 	if err != nil {
 		return err
 	}
@@ -306,26 +301,6 @@ func (t *Table) stage(c *nftables.Conn, u unit) error {
 		}
 	}
 	return nil
-}
-
-func (t *Table) conn() (*nftables.Conn, error) {
-	return nftables.New(nftables.WithNetNSFd(t.opts.NetNS), nftables.WithSockOptions(func(c *netlink.Conn) error {
-		return errors.Join(
-			c.SetDeadline(time.Now().Add(replyTimeout)),
-			c.SetWriteBuffer(socketBuffer),
-			c.SetReadBuffer(socketBuffer),
-		)
-	}))
-}
-
-// unsupported adds ErrUnsupported to errors that no repetition will cure.
-func unsupported(err error) error {
-	for _, e := range []error{unix.EPROTONOSUPPORT, unix.EAFNOSUPPORT, unix.EOPNOTSUPP, unix.ENOENT, unix.ENOSYS} {
-		if errors.Is(err, e) {
-			return errors.Join(ErrUnsupported, err)
-		}
-	}
-	return err
 }
 
 // Addrs lists the VIPs that the kernel protects, as far as we know.

@@ -13,6 +13,7 @@ import (
 	"pgregory.net/rapid"
 
 	"evenkeel.io/evenkeel/announcer/address/nstest"
+	"evenkeel.io/evenkeel/announcer/nft"
 )
 
 func TestMain(m *testing.M) { nstest.Main(m) }
@@ -103,7 +104,7 @@ func set(t testing.TB, table *Table, entries ...Entry) {
 // kernelElements reads all sets anew.
 func kernelElements(t testing.TB, table *Table) []nftables.SetElement {
 	t.Helper()
-	c, err := table.conn()
+	c, err := nft.Dial(table.opts.NetNS)
 	if err != nil {
 		t.Fatal(err)
 	}
