@@ -252,7 +252,7 @@ func TestIPVSIsFollowedAsItComesAndIsMended(t *testing.T) {
 	}
 	next := func() IPVS {
 		for {
-			clk.Step(ipvsInterval) // a tick that comes too early for the loop is dropped
+			clk.Step(proxyInterval) // a tick that comes too early for the loop is dropped
 			select {
 			case got := <-told:
 				return got

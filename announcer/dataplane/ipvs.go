@@ -70,24 +70,28 @@ func (v IPVS) Condition() (ok bool, reason, message string) {
 	return false, ReasonNotStrict, v.Message
 }
 
-// ipvsInterval is how often the settings are looked at: three small files. kube-proxy may start after the announcer, and be
-// reconfigured.
-const ipvsInterval = 30 * time.Second
+// proxyInterval is how often kube-proxy's traces are looked for in the end: it may be reconfigured.
+const proxyInterval = 30 * time.Second
 
-// FollowIPVS looks at once and then now and then, and tells what it finds when that has changed, until ctx ends. notify must not
+// FollowIPVS looks at once and then now and then, more often in the first half minute as kube-proxy may start after the announcer, and tells what it finds when that has changed, until ctx ends. notify must not
 // block.
-func FollowIPVS(ctx context.Context, root string, clk clock.WithTicker, notify func(IPVS)) error {
-	ticker := clk.NewTicker(ipvsInterval)
-	defer ticker.Stop()
-	for first, last := true, (IPVS{}); ; first = false {
-		if now := DetectIPVS(root); first || now != last {
-			last = now
+func FollowIPVS(ctx context.Context, root string, clk clock.Clock, notify func(IPVS)) error {
+	return follow(ctx, clk, proxyInterval, func() (IPVS, error) { return DetectIPVS(root), nil }, notify)
+}
+
+// follow looks at once, after 1, 2, 4 s and so on, and in the end at an interval, and tells what it finds when that has changed, until
+// ctx ends. An error is taken for what was found before.
+func follow[T comparable](ctx context.Context, clk clock.Clock, every time.Duration, look func() (T, error), notify func(T)) error {
+	var last T
+	for first, wait := true, time.Second; ; wait = min(2*wait, every) {
+		if now, err := look(); err == nil && (first || now != last) {
+			first, last = false, now
 			notify(now)
 		}
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-ticker.C():
+		case <-clk.After(wait):
 		}
 	}
 }

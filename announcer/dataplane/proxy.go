@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/google/nftables"
 	"k8s.io/utils/clock"
@@ -82,26 +81,8 @@ func DetectProxy(root string) (Proxy, error) {
 	return NoProxy, nil
 }
 
-// proxyInterval is how often the traces are looked for: kube-proxy may start after the announcer, and be reconfigured. Until it has
-// been found once it is looked for more often.
-const proxyInterval, proxyEager = 30 * time.Second, time.Second
-
-// FollowProxy looks at once and then now and then, and tells what it finds when that has changed, until ctx ends. An error is taken
-// for what was found before. notify must not block.
+// FollowProxy looks at once and then now and then, more often in the first half minute as kube-proxy may start after the announcer, and
+// tells what it finds when that has changed, until ctx ends. notify must not block.
 func FollowProxy(ctx context.Context, root string, clk clock.Clock, notify func(Proxy)) error {
-	for last := Proxy(""); ; {
-		if now, err := DetectProxy(root); err == nil && now != last {
-			last = now
-			notify(now)
-		}
-		wait := proxyInterval
-		if !last.Translates() {
-			wait = proxyEager
-		}
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-clk.After(wait):
-		}
-	}
+	return follow(ctx, clk, proxyInterval, func() (Proxy, error) { return DetectProxy(root) }, notify)
 }

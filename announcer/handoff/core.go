@@ -7,11 +7,12 @@ import (
 	"net/netip"
 	"slices"
 	"time"
+
+	"evenkeel.io/evenkeel/api/placeholder"
 )
 
-// Slots is the number of earlier owners that a VIP's unknown packets are copied to: four, so that a VIP may have been on all nodes
-// of a cluster of five within the time that connections live.
-const Slots = 4
+// Slots is the number of earlier owners that a VIP's unknown packets are copied to; there is a map for each.
+const Slots = placeholder.MaxPreviousOwners
 
 // Limits bound the life of an entry.
 type Limits struct {

@@ -79,6 +79,9 @@ const (
 	kinds
 )
 
+// There is a map for each slot.
+var _ = [1]struct{}{}[slot3-slot0+1-Slots]
+
 var kindNames = [kinds]string{"guards", "peers", "slot0", "slot1", "slot2", "slot3", "used", "refused", "flows"}
 
 // slot is the number of a slot's map, or -1.

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -211,7 +212,7 @@ func (r *Relay) look(ctx context.Context) {
 	r.stats.count(uses)
 	now, missed := r.opts.Clock.Now(), map[string]int{}
 	maps.DeleteFunc(r.dead, func(_ string, since time.Time) bool { return now.Sub(since) > deadFor })
-	for _, e := range r.have.Entries {
+	for _, e := range oncePerNode(r.have.Entries) {
 		if !r.opts.Unreachable(e.To, e.Interface) {
 			continue
 		}
@@ -221,6 +222,13 @@ func (r *Relay) look(ctx context.Context) {
 	}
 	r.missed = missed
 	r.update(ctx)
+}
+
+// oncePerNode returns one entry of each earlier owner: asking the kernel for one lists all neighbours.
+func oncePerNode(entries []handoff.Entry) []handoff.Entry {
+	entries = slices.Clone(entries)
+	slices.SortFunc(entries, func(a, b handoff.Entry) int { return strings.Compare(a.Node, b.Node) })
+	return slices.CompactFunc(entries, func(a, b handoff.Entry) bool { return a.Node == b.Node })
 }
 
 func (r *Relay) tell(ctx context.Context, err error) {

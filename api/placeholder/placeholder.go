@@ -15,6 +15,10 @@ import (
 // MaxWeight bounds a weight, so that sums of any number of pods stay far from overflow.
 const MaxWeight = 1000
 
+// MaxPreviousOwners is how many previous owners a placeholder names, and so how many get what a VIP's new owner hands on: as many as
+// let a VIP have been on all nodes of a cluster of five while connections live.
+const MaxPreviousOwners = 4
+
 // maxPeers bounds what is read from one annotation: standbys (2), the active, earlier owners (4), with room.
 const maxPeers = 16
 

@@ -187,7 +187,7 @@ func TestPropertySortLosesNoPodAndTheHighestTermLives(t *testing.T) {
 			}
 			places[peer.Node] = true
 		}
-		if previous > maxPreviousOwners {
+		if previous > placeholder.MaxPreviousOwners {
 			t.Fatalf("%d previous owners", previous)
 		}
 	})

@@ -13,10 +13,6 @@ import (
 	"evenkeel.io/evenkeel/api/v1alpha1"
 )
 
-// maxPreviousOwners is how many earlier owners a placeholder names: as many as connections are handed on to (handoff.Slots,
-// which is the announcers').
-const maxPreviousOwners = 4
-
 // Places are a VIP's placeholders, sorted out.
 type Places struct {
 	// Live is the active placeholder that counts: the one with the highest term that hasn't ended. It may be nil.

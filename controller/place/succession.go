@@ -13,7 +13,7 @@ import (
 type Nodes func(name string) *v1alpha1.VIPNode
 
 // Succession lists a VIP's places for its placeholders: the active, the standbys in the order in which they take over, then
-// at most four previous owners, the latest first. Places that wait for a node are left out, and each node is listed once.
+// at most MaxPreviousOwners previous owners, the latest first. Places that wait for a node are left out, and each node is listed once.
 func (p Places) Succession(vip *v1alpha1.VIP, nodes Nodes) []placeholder.Peer {
 	var list []placeholder.Peer
 	add := func(peer placeholder.Peer, role placeholder.Role) bool {
@@ -45,7 +45,7 @@ func (p Places) Succession(vip *v1alpha1.VIP, nodes Nodes) []placeholder.Peer {
 				return
 			}
 		}
-		if previous < maxPreviousOwners && add(peer, "") {
+		if previous < placeholder.MaxPreviousOwners && add(peer, "") {
 			previous++
 		}
 	}
