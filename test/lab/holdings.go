@@ -33,22 +33,37 @@ func Holdings(events []AddrEvent, address netip.Addr, end time.Time) []Holding {
 	return out
 }
 
-// DoubleHeld is the longest time that two nodes had the address together.
-func DoubleHeld(holdings []Holding) time.Duration {
-	var longest time.Duration
+// Overlap is a time for which two nodes had the address.
+type Overlap struct {
+	Nodes    [2]string
+	From, To time.Time
+}
+
+// Overlaps returns each time that two nodes had the address together, in order of the holdings.
+func Overlaps(holdings []Holding) []Overlap {
+	var found []Overlap
 	for i, a := range holdings {
 		for _, b := range holdings[i+1:] {
-			from, to := a.From, a.To
-			if b.From.After(from) {
-				from = b.From
+			o := Overlap{Nodes: [2]string{a.Node, b.Node}, From: a.From, To: a.To}
+			if b.From.After(o.From) {
+				o.From = b.From
 			}
-			if b.To.Before(to) {
-				to = b.To
+			if b.To.Before(o.To) {
+				o.To = b.To
 			}
-			if a.Node != b.Node {
-				longest = max(longest, to.Sub(from))
+			if a.Node != b.Node && o.To.After(o.From) {
+				found = append(found, o)
 			}
 		}
+	}
+	return found
+}
+
+// DoubleHeld is the longest of the Overlaps.
+func DoubleHeld(holdings []Holding) time.Duration {
+	var longest time.Duration
+	for _, o := range Overlaps(holdings) {
+		longest = max(longest, o.To.Sub(o.From))
 	}
 	return longest
 }

@@ -21,7 +21,7 @@ type Moved struct {
 	Standbys int      `json:"standbys"`
 	Moves    int      `json:"moves"`
 	Path     []string `json:"path"`
-	// Quiet is a phase without moves before, about as long as the moving one.
+	// Quiet is a phase without moves before.
 	Quiet  Streamed `json:"quiet"`
 	Moving Streamed `json:"moving"`
 	// Late is a phase after the moves.
@@ -30,13 +30,18 @@ type Moved struct {
 	TwoOwnersMs float64 `json:"twoOwnersMs"`
 }
 
+// Cut counts the connections that the moves cost, at once or late.
+func (m Moved) Cut() int { return m.Moving.Reset + m.Moving.TimedOut + m.Late.Reset + m.Late.TimedOut }
+
 // MoveOptions say how a VIP is moved under load.
 type MoveOptions struct {
 	Connections, Moves int
 	// Every is the pace of requests on each connection.
 	Every time.Duration
+	// Quiet is how long the phase without moves is.
+	Quiet time.Duration
 	// Between is called after each move, if it isn't nil.
-	Between func(ctx context.Context, move int) error
+	Between func(ctx context.Context, vip netip.Addr, move int) error
 }
 
 // MoveUnderLoad moves a VIP from node to node, by deleting its active placeholder as a person may, while connections through it are
@@ -54,7 +59,7 @@ func (e *Env) MoveUnderLoad(ctx context.Context, vip netip.Addr, o MoveOptions) 
 		return result, err
 	}
 	defer s.end()
-	time.Sleep(5 * time.Second) // the quiet phase
+	time.Sleep(o.Quiet)
 	result.Quiet = s.phase()
 	recorder, err := e.RecordAddresses()
 	if err != nil {
@@ -68,7 +73,7 @@ func (e *Env) MoveUnderLoad(ctx context.Context, vip netip.Addr, o MoveOptions) 
 		}
 		result.Moves, result.Path = result.Moves+1, append(result.Path, to)
 		if o.Between != nil {
-			if err := o.Between(ctx, i); err != nil {
+			if err := o.Between(ctx, vip, i); err != nil {
 				return result, err
 			}
 		}
@@ -137,32 +142,29 @@ func (e *Env) RefuseHandoff(ctx context.Context, service string) (netip.Addr, er
 	})
 }
 
-// RestartInHandoff returns what, after the first move of a VIP, kills its owner's announcer and starts it again, and rolls all
-// announcers after each later one.
-func (e *Env) RestartInHandoff(vip netip.Addr) func(ctx context.Context, move int) error {
-	return func(ctx context.Context, move int) error {
-		owners, err := e.Owners()
+// RestartInHandoff, to be called between moves of a VIP, kills its owner's announcer after the first move and starts it again, and
+// rolls all announcers after each later one.
+func (e *Env) RestartInHandoff(ctx context.Context, vip netip.Addr, move int) error {
+	owners, err := e.Owners()
+	if err != nil {
+		return err
+	}
+	for _, n := range e.Nodes {
+		switch {
+		case move > 0:
+			err = n.Announcer.Stop(ctx)
+		case slices.Contains(owners[vip], n.Name()):
+			err = n.Announcer.Kill()
+		default:
+			continue
+		}
 		if err != nil {
 			return err
 		}
-		for _, n := range e.Nodes {
-			switch {
-			case move > 0:
-				if err := n.Announcer.Stop(ctx); err != nil {
-					return err
-				}
-			case slices.Contains(owners[vip], n.Name()):
-				if err := n.Announcer.Kill(); err != nil {
-					return err
-				}
-			default:
-				continue
-			}
-			if err := n.Announcer.Start(); err != nil {
-				return err
-			}
+		if err := n.Announcer.Start(); err != nil {
+			return err
 		}
-		time.Sleep(2 * time.Second) // in which connections are used
-		return e.Whole(ctx)
 	}
+	time.Sleep(2 * time.Second) // in which connections are used
+	return e.Whole(ctx)
 }

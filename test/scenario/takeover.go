@@ -227,29 +227,22 @@ func twoOwners(events []lab.AddrEvent, vips []netip.Addr, since, end time.Time) 
 
 // overlap is a time for which two nodes had one VIP.
 type overlap struct {
-	VIP      netip.Addr
-	Nodes    [2]string
-	From, To time.Time
+	VIP netip.Addr
+	lab.Overlap
 }
 
 // overlaps returns each time after since that two nodes had one of the VIPs.
 func overlaps(events []lab.AddrEvent, vips []netip.Addr, since, end time.Time) []overlap {
 	var found []overlap
 	for _, vip := range vips {
-		holdings := lab.Holdings(events, vip, end)
-		for i, a := range holdings {
-			for _, b := range holdings[i+1:] {
-				o := overlap{VIP: vip, Nodes: [2]string{a.Node, b.Node}, From: latest(since, a.From, b.From), To: a.To}
-				if b.To.Before(o.To) {
-					o.To = b.To
-				}
-				if a.Node != b.Node && o.To.After(o.From) {
-					found = append(found, o)
-				}
+		for _, o := range lab.Overlaps(lab.Holdings(events, vip, end)) {
+			if o.From.Before(since) {
+				o.From = since
+			}
+			if o.To.After(o.From) {
+				found = append(found, overlap{vip, o})
 			}
 		}
 	}
 	return found
 }
-
-func latest(times ...time.Time) time.Time { return slices.MaxFunc(times, time.Time.Compare) }
