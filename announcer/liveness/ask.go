@@ -157,7 +157,8 @@ func (c *Core) witnesses(p *peer, now time.Time) []Probe {
 	return probes
 }
 
-// chase asks a node that addresses were taken over from, one of them at a time, and for all when it gives a sign of life.
+// chase asks a node that addresses were taken over from, one of them at a time. When it gives a sign of life it asks for all, and
+// again after callAgain for as long as it answers for any.
 func (c *Core) chase(p *peer, now time.Time) []Probe {
 	if now.Before(p.next) {
 		return nil
@@ -175,7 +176,7 @@ func (c *Core) chase(p *peer, now time.Time) []Probe {
 	p.next = now.Add(pace)
 	n := 1
 	if p.calling {
-		n, p.calling = min(len(p.targets), burst), false
+		n, p.calling, p.called = min(len(p.targets), burst), false, now
 	}
 	var probes []Probe
 	for range n {

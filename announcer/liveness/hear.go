@@ -53,6 +53,11 @@ func (c *Core) answered(p *peer, t *target, kind Kind, at time.Time) {
 	case p.purpose == chasing:
 		c.events = append(c.events, Event{Kind: Returned, NIC: t.NIC, Addr: t.Addr, MAC: t.MAC, At: at})
 		c.call(p, at)
+		// Who answers just after all were asked may have missed the claim that this leads to.
+		p.calling = true
+		if again := p.called.Add(callAgain); again.Before(p.next) {
+			p.next = again
+		}
 		c.urgent = true
 	case !t.heard || t.silent:
 		t.heard, t.silent = true, false
