@@ -174,6 +174,27 @@ func TestALateTickVoidsItsRound(t *testing.T) {
 	})
 }
 
+func TestAHostThatDiesWhileOneAddressIsInDoubtLosesAllAtOnce(t *testing.T) {
+	profiles(t, func(t *testing.T, config Config) {
+		for before := config.Patience; before < config.Round+config.Silence; before += config.Patience {
+			s := newSegment(config, true)
+			doubtful := s.a.addrs[0]
+			s.at(dies-before, func() { s.a.addrs = s.a.addrs[1:] })
+			s.at(dies, func() { s.a.dead = true })
+			s.run(dies + 10*sec)
+			latest := config.Silence + config.Every + 2*config.Patience
+			for _, e := range s.of(Silent, 0) {
+				if after := e.At.Sub(s.start) - dies; e.Addr != doubtful && after > latest {
+					t.Errorf("in doubt since %v before: %s was silent after %v, want %v at most", before, e.Addr, after, latest)
+				}
+			}
+			if n := len(s.of(Silent, 0)); n != 5 {
+				t.Errorf("in doubt since %v before: %d addresses fell silent, want 5", before, n)
+			}
+		}
+	})
+}
+
 func TestRanksTakeOverOneAfterTheOther(t *testing.T) {
 	tests := []struct {
 		name string

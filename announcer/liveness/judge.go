@@ -1,6 +1,7 @@
 package liveness
 
 import (
+	"slices"
 	"time"
 )
 
@@ -17,8 +18,7 @@ func (c *Core) turn(p *peer, now time.Time) []Probe {
 
 // raise raises and ends the alarm.
 func (c *Core) raise(p *peer, now time.Time) {
-	overdue := p.overdue(now)
-	if overdue == nil {
+	if !slices.ContainsFunc(p.targets, func(t *target) bool { return t.overdue(now) }) {
 		p.alarmed = false
 		return
 	}
@@ -27,23 +27,43 @@ func (c *Core) raise(p *peer, now time.Time) {
 			c.succeed(t, now)
 		}
 	}
-	if p.alarmed {
+	if !p.alarmed {
+		p.alarm(now)
+		p.mute = time.Time{}
+	}
+	if !p.mute.IsZero() && c.quietSince(p, p.mute) {
 		return
 	}
-	p.alarmed, p.attempt, p.since, p.next, p.pausing = true, 0, now, now, p.insist
-	// Where nothing at all came from the node since the question that is overdue, the others are silent since then too.
-	if !c.quietSince(p, overdue.since) {
+	p.mute = c.muteSince(p, now)
+	if p.mute.IsZero() {
 		return
 	}
-	since := overdue.since
-	if last := c.nic(p.nic).lastOf(p.mac); last.After(since) {
-		since = last
-	}
+	p.alarm(now) // anew, where it was raised for some of them
 	for _, t := range p.targets {
-		if t.watched() && (t.since.IsZero() || t.since.After(since)) {
-			t.since = since
+		if t.watched() && (t.since.IsZero() || t.since.After(p.mute)) {
+			t.since = p.mute
 		}
 	}
+}
+
+// alarm has all of a node's targets asked for.
+func (p *peer) alarm(now time.Time) {
+	p.alarmed, p.attempt, p.since, p.next, p.pausing = true, 0, now, now, p.insist
+}
+
+// muteSince returns since when nothing at all came from a node, if an answer of it is overdue since then: all of its targets are
+// silent since then, not only who was asked. Zero: it speaks.
+func (c *Core) muteSince(p *peer, now time.Time) time.Time {
+	var since time.Time
+	for _, t := range p.targets {
+		if t.overdue(now) && c.quietSince(p, t.since) && (since.IsZero() || t.since.Before(since)) {
+			since = t.since
+		}
+	}
+	if last := c.nic(p.nic).lastOf(p.mac); !since.IsZero() && last.After(since) {
+		since = last
+	}
+	return since
 }
 
 // judge finds out who is silent.

@@ -34,6 +34,8 @@ type peer struct {
 	alarmed bool
 	since   time.Time
 	attempt int
+	// mute is since when nothing at all came from the node, if that is so in this alarm.
+	mute time.Time
 	// pausing is the time to the next turn of the alarm. resumed is when somebody was heard in it after a pause that is no proof
 	// of anything, but more than two turns without an answer.
 	pausing time.Duration
@@ -158,16 +160,9 @@ func (p *peer) patience() time.Duration { return p.pace.patience + p.delays.stre
 // It is well below the silence that counts, so that what was heard before our own port was cut proves nothing.
 func (p *peer) proof() time.Duration { return 2*p.pausing + p.patience() }
 
-// overdue returns the target whose answer has been awaited for longest, if for too long.
-func (p *peer) overdue(now time.Time) *target {
-	patience := p.patience()
-	var longest *target
-	for _, t := range p.targets {
-		if t.watched() && !t.since.IsZero() && now.Sub(t.since) >= patience && (longest == nil || t.since.Before(longest.since)) {
-			longest = t
-		}
-	}
-	return longest
+// overdue says whether the target's answer has been awaited for too long.
+func (t *target) overdue(now time.Time) bool {
+	return t.watched() && !t.since.IsZero() && now.Sub(t.since) >= t.peer.patience()
 }
 
 // every is the time between two usual turns of a peer.
