@@ -65,7 +65,7 @@ func (e *Env) FalseAlarms(ctx context.Context, d Disturbance, length time.Durati
 		return result, errors.Join(err, stop())
 	}
 	suspects := e.watchSuspects(ctx, length)
-	err = stop()
+	err = errors.Join(ctx.Err(), stop()) // a figure of a run that was ended early would be a false one
 	events, stopErr := recorder.Stop()
 	if err = errors.Join(err, stopErr); err != nil {
 		return result, err
