@@ -28,6 +28,9 @@ func kept(ctx context.Context, t *testing.T, e *scenario.Env, service string, o 
 	if moved.Moving.Requests == 0 || moved.Cut() > 0 {
 		t.Errorf("%d moves cut %d connections: %+v, then %+v", moved.Moves, moved.Cut(), moved.Moving, moved.Late)
 	}
+	if moved.New == 0 || moved.Astray > 0 {
+		t.Errorf("of %d new connections %d didn't go through the new owner alone", moved.New, moved.Astray)
+	}
 }
 
 // keepsConnections moves a VIP around twice while connections through it are in use.

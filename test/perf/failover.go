@@ -124,11 +124,7 @@ func (s *settings) losses(control scenario.ControlPlaneState) func(ctx context.C
 // loseEach loses a node in each repetition, each time from a state in which all is well.
 func (s *settings) loseEach(ctx context.Context, e *scenario.Env, fault scenario.Fault, control scenario.ControlPlaneState, observe func(scenario.Loss)) error {
 	for i := range s.repetitions {
-		n, err := e.Busiest(i)
-		if err != nil {
-			return err
-		}
-		loss, err := e.Lose(ctx, n, fault, control)
+		loss, err := e.LoseBusiest(ctx, i, fault, control)
 		observe(loss)
 		if err != nil {
 			return err
@@ -158,11 +154,7 @@ func (s *settings) turns(ctx context.Context, p printer) error {
 		drained := rows.new(atMost("every node drained and returned in turn: max - min at each takeover", "VIPs", "<= 1", 1))
 		for i := range s.few() {
 			for next := range 2 {
-				n, err := e.Busiest(i + next)
-				if err != nil {
-					return err
-				}
-				loss, err := e.Lose(ctx, n, scenario.PowerLoss, scenario.Up)
+				loss, err := e.LoseBusiest(ctx, i+next, scenario.PowerLoss, scenario.Up)
 				p("one of two losses, "+profile, loss)
 				if err != nil {
 					return err

@@ -25,12 +25,12 @@ func handoffs(s *settings) []benchmark {
 
 // underLoad is what moves are made under: 200 connections with ten requests a second each. 20 moves take 7 to 15 s.
 func underLoad(moves int) scenario.MoveOptions {
-	return scenario.MoveOptions{Connections: 200, Moves: moves, Every: 100 * time.Millisecond, Quiet: 12 * time.Second}
+	return scenario.MoveOptions{Connections: 200, Moves: moves, Every: 100 * time.Millisecond, Quiet: 12 * time.Second, Elsewhere: true}
 }
 
 type moveRows struct {
 	tallies
-	cut, slower, owners *tally
+	cut, slower, owners, astray *tally
 }
 
 // newMoveRows makes the rows of moves; kept says whether connections are to live.
@@ -44,13 +44,15 @@ func newMoveRows(event string, kept bool) *moveRows {
 		r.slower = r.new(atMost(event+": slowest request beside that of a quiet phase", "ms", "printed", math.Inf(1)))
 	}
 	r.owners = r.new(atMost(event+": two owners", "ms", "< 50", 50))
+	r.astray = r.new(none(event+": new connections not through the new owner", "connections"))
 	return r
 }
 
 func (r *moveRows) add(m scenario.Moved) {
 	r.cut.add(float64(m.Cut()))
-	r.slower.add(max(m.Moving.SlowestMs, m.Late.SlowestMs) - m.Quiet.SlowestMs)
+	r.slower.add(max(m.Moving.Took.Max, m.Late.Took.Max) - m.Quiet.Took.Max)
 	r.owners.add(m.TwoOwnersMs)
+	r.astray.add(float64(m.Astray))
 }
 
 // eachMoved moves a VIP of a fresh cluster of each size.

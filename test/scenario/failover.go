@@ -126,6 +126,18 @@ func (e *Env) restartAnnouncers() error {
 // VIPs are guarded again.
 const guardAgain = 10 * time.Second
 
+// LoseBusiest loses the node that has most VIPs once all is well, as Busiest counts from a number on.
+func (e *Env) LoseBusiest(ctx context.Context, from int, fault Fault, control ControlPlaneState) (Loss, error) {
+	if err := e.Whole(ctx); err != nil {
+		return Loss{Fault: fault, Nodes: len(e.Nodes), ControlPlane: control}, err
+	}
+	n, err := e.Busiest(from)
+	if err != nil {
+		return Loss{Fault: fault, Nodes: len(e.Nodes), ControlPlane: control}, err
+	}
+	return e.Lose(ctx, n, fault, control)
+}
+
 // Lose loses a node and brings it back, once everything had settled before, had healed in between and is well at the end.
 func (e *Env) Lose(ctx context.Context, n *lab.Node, fault Fault, control ControlPlaneState) (Loss, error) {
 	result := Loss{Fault: fault, Node: n.Name(), Nodes: len(e.Nodes), ControlPlane: control}

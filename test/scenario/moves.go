@@ -1,8 +1,11 @@
 package scenario
 
 import (
+	"bufio"
 	"context"
+	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"time"
@@ -22,10 +25,15 @@ type Moved struct {
 	Moves    int      `json:"moves"`
 	Path     []string `json:"path"`
 	// Quiet is a phase without moves before.
-	Quiet  Streamed `json:"quiet"`
-	Moving Streamed `json:"moving"`
+	Quiet Streamed `json:"quiet"`
+	// Elsewhere is a phase in which another VIP was moved as often: what the machine's own work at moves costs these connections.
+	Elsewhere *Streamed `json:"anotherVIPMoving,omitempty"`
+	Moving    Streamed  `json:"moving"`
 	// Late is a phase after the moves.
 	Late Streamed `json:"afterwards"`
+	// New connections that were opened after a move, and how many of them didn't go through the new owner, or not only.
+	New    int `json:"newConnections"`
+	Astray int `json:"newConnectionsNotThroughTheNewOwner"`
 	// TwoOwnersMs is the longest time that two nodes had the VIP.
 	TwoOwnersMs float64 `json:"twoOwnersMs"`
 }
@@ -40,6 +48,8 @@ type MoveOptions struct {
 	Every time.Duration
 	// Quiet is how long the phase without moves is.
 	Quiet time.Duration
+	// Elsewhere: another VIP is moved as often first.
+	Elsewhere bool
 	// Between is called after each move, if it isn't nil.
 	Between func(ctx context.Context, vip netip.Addr, move int) error
 }
@@ -61,6 +71,13 @@ func (e *Env) MoveUnderLoad(ctx context.Context, vip netip.Addr, o MoveOptions) 
 	defer s.end()
 	time.Sleep(o.Quiet)
 	result.Quiet = s.phase()
+	if o.Elsewhere {
+		if err := e.moveAnother(ctx, vip, o.Moves); err != nil {
+			return result, err
+		}
+		phase := s.phase()
+		result.Elsewhere = &phase
+	}
 	recorder, err := e.RecordAddresses()
 	if err != nil {
 		return result, err
@@ -72,6 +89,9 @@ func (e *Env) MoveUnderLoad(ctx context.Context, vip netip.Addr, o MoveOptions) 
 			return result, err
 		}
 		result.Moves, result.Path = result.Moves+1, append(result.Path, to)
+		if err := e.openNew(ctx, vip, to, &result); err != nil {
+			return result, err
+		}
 		if o.Between != nil {
 			if err := o.Between(ctx, vip, i); err != nil {
 				return result, err
@@ -115,6 +135,69 @@ func (e *Env) move(ctx context.Context, vip netip.Addr) (to string, err error) {
 		return err
 	})
 	return to, err
+}
+
+// moveAnother moves another VIP than this one.
+func (e *Env) moveAnother(ctx context.Context, vip netip.Addr, times int) error {
+	owners, err := e.Owners()
+	if err != nil {
+		return err
+	}
+	delete(owners, vip)
+	if len(owners) == 0 {
+		return errors.New("there is no other VIP to move")
+	}
+	other := slices.MinFunc(slices.Collect(maps.Keys(owners)), netip.Addr.Compare)
+	for range times {
+		if _, err := e.move(ctx, other); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// newAfterMove is how many connections are opened after each move.
+const newAfterMove = 5
+
+// openNew opens connections to a VIP that has moved, uses each once, and looks on all nodes which of them track it: the new owner
+// alone is to.
+func (e *Env) openNew(ctx context.Context, vip netip.Addr, owner string, result *Moved) error {
+	port := netip.AddrPortFrom(vip, 80)
+	var clients []netip.AddrPort
+	for range newAfterMove {
+		conn, err := e.Client.DialContext(ctx, "tcp", port.String())
+		if err != nil {
+			return fmt.Errorf("opening a connection to %s on its new owner %s: %w", vip, owner, err)
+		}
+		defer func() { _ = conn.Close() }()
+		if err := exchange(conn, bufio.NewReader(conn)); err != nil {
+			return fmt.Errorf("using a new connection to %s on its new owner %s: %w", vip, owner, err)
+		}
+		client, err := netip.ParseAddrPort(conn.LocalAddr().String())
+		if err != nil {
+			return err
+		}
+		clients = append(clients, client)
+	}
+	known := map[netip.AddrPort][]string{}
+	for _, n := range e.Nodes {
+		tracked, err := n.Tracked(port)
+		if err != nil {
+			return err
+		}
+		for _, client := range clients {
+			if tracked[client] {
+				known[client] = append(known[client], n.Name())
+			}
+		}
+	}
+	for _, client := range clients {
+		result.New++
+		if !slices.Equal(known[client], []string{owner}) {
+			result.Astray++
+		}
+	}
+	return nil
 }
 
 // RefuseHandoff marks a Service, and returns its first VIP once all of its placeholders know.

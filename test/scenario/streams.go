@@ -26,10 +26,11 @@ type Streamed struct {
 	Connections int     `json:"connections"`
 	Requests    int     `json:"requests"`
 	// Reset and TimedOut connections ended; each counts once.
-	Reset     int     `json:"reset"`
-	TimedOut  int     `json:"timedOut"`
-	SlowestMs float64 `json:"slowestMs"`
-	First     string  `json:"firstFailure,omitempty"`
+	Reset    int `json:"reset"`
+	TimedOut int `json:"timedOut"`
+	// Took is from before a request is sent until its answer has been read.
+	Took  Stats  `json:"took"`
+	First string `json:"firstFailure,omitempty"`
 }
 
 // streams are connections to one VIP, on each of which a request is sent at a steady pace once the one before is answered.
@@ -40,6 +41,7 @@ type streams struct {
 	mu    sync.Mutex
 	begin time.Time
 	now   Streamed
+	took  []time.Duration
 }
 
 // startStreams opens n connections from a host to a VIP's port 80 and begins to send requests on each of them.
@@ -83,7 +85,7 @@ func (s *streams) stream(ctx context.Context, conn net.Conn, every, first time.D
 		took := time.Since(sent)
 		s.mu.Lock()
 		s.now.Requests++
-		s.now.SlowestMs = max(s.now.SlowestMs, millis(took))
+		s.took = append(s.took, took)
 		switch {
 		case errors.Is(err, os.ErrDeadlineExceeded):
 			s.now.TimedOut++
@@ -128,8 +130,8 @@ func (s *streams) phase() Streamed {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	was := s.now
-	was.Seconds = time.Since(s.begin).Seconds()
-	s.begin, s.now = time.Now(), Streamed{Connections: was.Connections - was.Reset - was.TimedOut}
+	was.Seconds, was.Took = time.Since(s.begin).Seconds(), StatsOf(s.took)
+	s.begin, s.now, s.took = time.Now(), Streamed{Connections: was.Connections - was.Reset - was.TimedOut}, nil
 	return was
 }
 
