@@ -1,10 +1,12 @@
 #!/usr/bin/env bash
-# Installs what labs and tests call beside Go and git: nft and ip. Says nothing when all of it is there.
+# Installs what labs and tests call beside Go and git: nft, ip, and iptables for kube-proxy's other mode. Says nothing when all of it
+# is there.
 set -euo pipefail
 
 missing=()
 command -v nft >/dev/null || [ -x /usr/sbin/nft ] || missing+=(nftables)
 command -v ip >/dev/null || [ -x /usr/sbin/ip ] || missing+=(iproute2)
+command -v iptables >/dev/null || [ -x /usr/sbin/iptables ] || missing+=(iptables)
 [ ${#missing[@]} != 0 ] || exit 0
 
 if ! command -v apt-get >/dev/null; then

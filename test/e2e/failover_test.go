@@ -52,10 +52,11 @@ func TestFailover(t *testing.T) {
 	}
 }
 
-// TestUnguarded is about VIPs without standbys: a dead or stopped announcer's go by themselves, and come back with it.
+// TestUnguarded is about VIPs without standbys: a dead or stopped announcer's go by themselves, and come back with it. Its kube-proxies
+// are in the other mode.
 func TestUnguarded(t *testing.T) {
 	ctx := t.Context()
-	e, err := scenario.StartGuarded(ctx, lab.Options{Nodes: 3, Progress: os.Stderr}, 0)
+	e, err := scenario.StartGuarded(ctx, lab.Options{Nodes: 3, ProxyMode: lab.IPTables, Progress: os.Stderr}, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -71,6 +72,8 @@ func TestUnguarded(t *testing.T) {
 		name string
 		tell func(context.Context, *testing.T, *scenario.Env)
 	}{
+		{"every VIP serves from everywhere, and nothing of the node is reachable through it", unguardedReach},
+		{"beside kube-proxy's iptables, too, planned moves keep established connections, unless their Service refuses", movesBesideIPTables},
 		{"the addresses of an announcer that stays dead go by themselves", deadAnnouncer},
 		{"an announcer that was stopped takes back only what nobody has taken", stoppedAnnouncer},
 	}
@@ -82,6 +85,10 @@ func TestUnguarded(t *testing.T) {
 }
 
 var unguarded = scenario.Names("web", 9)
+
+func unguardedReach(ctx context.Context, t *testing.T, e *scenario.Env) {
+	reachable(ctx, t, e, unguarded[:3])
+}
 
 func losesNode(fault scenario.Fault, control scenario.ControlPlaneState) func(context.Context, *testing.T, *scenario.Env) {
 	return func(ctx context.Context, t *testing.T, e *scenario.Env) {

@@ -47,7 +47,25 @@ func survivesRestarts(ctx context.Context, t *testing.T, e *scenario.Env) {
 
 // cutsConnections is the same for a Service that refuses handoff: the moves above would have reset connections without it.
 func cutsConnections(ctx context.Context, t *testing.T, e *scenario.Env) {
-	vip, err := e.RefuseHandoff(ctx, "web-002")
+	cut(ctx, t, e, "web-002")
+}
+
+// movesBesideIPTables gives the VIPs of a lab without standbys one for a while.
+func movesBesideIPTables(ctx context.Context, t *testing.T, e *scenario.Env) {
+	if err := e.SetStandbys(ctx, 1); err != nil {
+		t.Fatal(err)
+	}
+	kept(ctx, t, e, unguarded[0], load(50, 6))
+	cut(ctx, t, e, unguarded[1])
+	if err := e.SetStandbys(ctx, 0); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// cut moves the VIP of a Service after it has refused handoff, and wants connections to be reset.
+func cut(ctx context.Context, t *testing.T, e *scenario.Env, service string) {
+	t.Helper()
+	vip, err := e.RefuseHandoff(ctx, service)
 	if err != nil {
 		t.Fatal(err)
 	}

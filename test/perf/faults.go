@@ -88,7 +88,11 @@ func benchRequests(ctx context.Context, print printer) error {
 	return with(ctx, lab.Options{Nodes: 5}, func(e *scenario.Env) error {
 		const settle = 30 * time.Second
 		created := 0
-		for _, target := range []int{0, 50, 80} {
+		// For more VIPs than the usual pool has addresses.
+		if err := e.CreatePool(ctx, "more", "192.0.2.150-192.0.2.199"); err != nil {
+			return err
+		}
+		for _, target := range []int{0, 50, 100} {
 			names := scenario.Names("web", target)[created:]
 			if len(names) > 0 {
 				cost, err := e.CostOfCreation(ctx, names, 5*time.Second)

@@ -13,6 +13,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
 
 	"evenkeel.io/evenkeel/api/placeholder"
@@ -82,8 +83,11 @@ func StartGuarded(ctx context.Context, o lab.Options, standbys int) (*Env, error
 	return e, nil
 }
 
+// usualPool has the addresses of most VIPs.
+const usualPool = "segment"
+
 func (e *Env) prepare(ctx context.Context) error {
-	if err := e.CreatePool(ctx, "segment", "192.0.2.10-192.0.2.99", "2001:db8::10-2001:db8::99"); err != nil {
+	if err := e.CreatePool(ctx, usualPool, "192.0.2.10-192.0.2.99", "2001:db8::10-2001:db8::99"); err != nil {
 		return err
 	}
 	if len(e.Nodes) == 0 {
@@ -133,6 +137,17 @@ func (e *Env) CreatePool(ctx context.Context, name string, addresses ...string) 
 		return fmt.Errorf("creating pool %s: %w", name, err)
 	}
 	return nil
+}
+
+// SetStandbys changes how many standbys the VIPs of the usual pool have, and returns once they have as many.
+func (e *Env) SetStandbys(ctx context.Context, standbys int) error {
+	patch := fmt.Sprintf(`{"spec":{"standbys":%d}}`, standbys)
+	err := e.VIPs.Patch(types.MergePatchType).Resource("vippools").Name(usualPool).Body([]byte(patch)).Do(ctx).Error()
+	if err != nil {
+		return fmt.Errorf("giving VIPs %d standbys: %w", standbys, err)
+	}
+	e.Standbys = standbys
+	return e.Whole(ctx)
 }
 
 // DeletePool deletes a VIPPool.
