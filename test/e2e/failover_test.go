@@ -92,11 +92,7 @@ func unguardedReach(ctx context.Context, t *testing.T, e *scenario.Env) {
 
 func losesNode(fault scenario.Fault, control scenario.ControlPlaneState) func(context.Context, *testing.T, *scenario.Env) {
 	return func(ctx context.Context, t *testing.T, e *scenario.Env) {
-		n, err := e.Busiest(0)
-		if err != nil {
-			t.Fatal(err)
-		}
-		loss, err := e.Lose(ctx, n, fault, control)
+		loss, err := e.LoseBusiest(ctx, 0, fault, control)
 		t.Logf("%+v", loss)
 		if err != nil {
 			t.Fatal(err)
@@ -111,10 +107,10 @@ func losesNode(fault scenario.Fault, control scenario.ControlPlaneState) func(co
 			t.Errorf("two nodes had one VIP for %.0f ms", loss.TwoOwnersMs)
 		}
 		if !loss.Suspect {
-			t.Errorf("%s wasn't suspect while it was lost", n.Name())
+			t.Errorf("%s wasn't suspect while it was lost", loss.Node)
 		}
 		if loss.ReturnMoves > 0 {
-			t.Errorf("the return of %s moved %d VIPs", n.Name(), loss.ReturnMoves)
+			t.Errorf("the return of %s moved %d VIPs", loss.Node, loss.ReturnMoves)
 		}
 	}
 }
@@ -134,6 +130,9 @@ func drained(ctx context.Context, t *testing.T, e *scenario.Env) {
 	}
 	if d.Probes.VIPs == 0 || d.Probes.Unanswered > 0 || d.Connects.Failed > 0 {
 		t.Errorf("probes %+v, connections %+v, want all answered", d.Probes, d.Connects)
+	}
+	if d.Established.Requests == 0 || d.Established.Cut() > 0 {
+		t.Errorf("established connections: %+v, want none to end", d.Established)
 	}
 	if d.Moves != d.Probes.VIPs || d.CordonMoves > 0 || d.ReturnMoves > 0 {
 		t.Errorf("%d VIPs moved by the drain, %d by the cordon, %d by the return, want %d, 0 and 0", d.Moves, d.CordonMoves, d.ReturnMoves, d.Probes.VIPs)

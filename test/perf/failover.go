@@ -225,7 +225,7 @@ func (s *settings) drains(ctx context.Context, p printer) error {
 
 type drainRows struct {
 	tallies
-	seconds, probes, connects, owners, cordon, back *tally
+	seconds, probes, connects, cut, owners, cordon, back *tally
 }
 
 // newDrainRows makes the rows of a drain. Without another node there is nowhere to move to: the drop is shown, not judged.
@@ -235,9 +235,11 @@ func newDrainRows(event string, elsewhere bool) *drainRows {
 	if elsewhere {
 		r.probes = r.new(none(event+": unanswered probes", "probes"))
 		r.connects = r.new(none(event+": failed connect()", "connections"))
+		r.cut = r.new(none(event+": established connections that ended", "connections"))
 	} else {
 		r.probes = r.new(atMost(event+": unanswered probes", "probes", "printed", math.Inf(1)))
 		r.connects = r.new(atMost(event+": failed connect()", "connections", "printed", math.Inf(1)))
+		r.cut = r.new(atMost(event+": established connections that ended", "connections", "printed", math.Inf(1)))
 	}
 	r.owners = r.new(atMost(event+": two owners", "ms", "< 50", 50))
 	r.cordon = r.new(none(event+": moves by the cordon alone", "moves"))
@@ -250,6 +252,7 @@ func (r *drainRows) add(d scenario.Drained) {
 	r.seconds.broken = r.seconds.broken || d.Error != ""
 	r.probes.add(float64(d.Probes.Unanswered))
 	r.connects.add(float64(d.Connects.Failed))
+	r.cut.add(float64(d.Established.Cut()))
 	r.owners.add(d.TwoOwnersMs)
 	r.cordon.add(float64(d.CordonMoves))
 	r.back.add(float64(d.ReturnMoves))

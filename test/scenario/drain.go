@@ -22,6 +22,8 @@ type Drained struct {
 	// Pings of the drained nodes' VIPs, and connections to them, 100 a second.
 	Probes   Unanswered `json:"probes"`
 	Connects Connects   `json:"connects"`
+	// Established connections to them, which were opened before.
+	Established Streamed `json:"established"`
 	// TwoOwnersMs is the longest time that two nodes had one of these VIPs.
 	TwoOwnersMs float64 `json:"twoOwnersMs"`
 	Moves       int     `json:"moves"`
@@ -73,6 +75,8 @@ const (
 	// than an address lives that its announcer has left behind.
 	cordonWatch = 2 * time.Second
 	watchAfter  = 8 * time.Second
+	// establishedBefore is how many connections, with ten requests a second each, a drain finds.
+	establishedBefore = 30
 	// drainTimeout is beyond any mark.
 	drainTimeout = "120s"
 )
@@ -107,7 +111,14 @@ func (e *Env) Drain(ctx context.Context, nodes ...*lab.Node) (Drained, error) {
 		if startErr != nil {
 			return result, startErr
 		}
+		s, startErr := startStreams(ctx, e.Client.Netns, vips, establishedBefore, 100*time.Millisecond)
+		if startErr != nil {
+			_, stopErr := client.Stop()
+			return result, errors.Join(startErr, stopErr)
+		}
 		result.Probes, err = e.Probing(ctx, vips, 10*time.Millisecond, func() error { return e.drain(ctx, &result, nodes, before) })
+		result.Established = s.phase()
+		s.end()
 		attempts, stopErr := client.Stop()
 		result.Connects, err = connectsOf(attempts), errors.Join(err, stopErr)
 	}

@@ -39,7 +39,7 @@ type Moved struct {
 }
 
 // Cut counts the connections that the moves cost, at once or late.
-func (m Moved) Cut() int { return m.Moving.Reset + m.Moving.TimedOut + m.Late.Reset + m.Late.TimedOut }
+func (m Moved) Cut() int { return m.Moving.Cut() + m.Late.Cut() }
 
 // MoveOptions say how a VIP is moved under load.
 type MoveOptions struct {
@@ -64,7 +64,7 @@ func (e *Env) MoveUnderLoad(ctx context.Context, vip netip.Addr, o MoveOptions) 
 	if err := e.served(ctx, vip, e.Client.Netns); err != nil {
 		return result, err
 	}
-	s, err := startStreams(ctx, e.Client.Netns, vip, o.Connections, o.Every)
+	s, err := startStreams(ctx, e.Client.Netns, []netip.Addr{vip}, o.Connections, o.Every)
 	if err != nil {
 		return result, err
 	}

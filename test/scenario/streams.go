@@ -33,7 +33,10 @@ type Streamed struct {
 	First string `json:"firstFailure,omitempty"`
 }
 
-// streams are connections to one VIP, on each of which a request is sent at a steady pace once the one before is answered.
+// Cut counts the connections that ended.
+func (s Streamed) Cut() int { return s.Reset + s.TimedOut }
+
+// streams are connections, on each of which a request is sent at a steady pace once the one before is answered.
 type streams struct {
 	stop context.CancelFunc
 	done sync.WaitGroup
@@ -44,11 +47,12 @@ type streams struct {
 	took  []time.Duration
 }
 
-// startStreams opens n connections from a host to a VIP's port 80 and begins to send requests on each of them.
-func startStreams(ctx context.Context, from *lab.Netns, vip netip.Addr, n int, every time.Duration) (*streams, error) {
+// startStreams opens n connections from a host to port 80 of VIPs, of each in turn, and begins to send requests on each of them.
+func startStreams(ctx context.Context, from *lab.Netns, vips []netip.Addr, n int, every time.Duration) (*streams, error) {
 	s := &streams{begin: time.Now(), now: Streamed{Connections: n}}
 	var conns []net.Conn
-	for range n {
+	for i := range n {
+		vip := vips[i%len(vips)]
 		conn, err := from.DialContext(ctx, "tcp", netip.AddrPortFrom(vip, 80).String())
 		if err != nil {
 			for _, open := range conns {
@@ -131,7 +135,7 @@ func (s *streams) phase() Streamed {
 	defer s.mu.Unlock()
 	was := s.now
 	was.Seconds, was.Took = time.Since(s.begin).Seconds(), StatsOf(s.took)
-	s.begin, s.now, s.took = time.Now(), Streamed{Connections: was.Connections - was.Reset - was.TimedOut}, nil
+	s.begin, s.now, s.took = time.Now(), Streamed{Connections: was.Connections - was.Cut()}, nil
 	return was
 }
 

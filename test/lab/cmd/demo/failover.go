@@ -19,7 +19,7 @@ func (s *show) failover(ctx context.Context) error {
 	}
 	fmt.Fprint(s.out, lossText(loss))
 
-	fmt.Fprintf(s.out, "\nkubectl drain %s --ignore-daemonsets, with every VIP of it pinged each 10 ms and 100 connections opened a second.\n", drained.Name())
+	fmt.Fprintf(s.out, "\nkubectl drain %s --ignore-daemonsets, with every VIP of it pinged each 10 ms, 100 connections opened a second, and others in use that were opened before.\n", drained.Name())
 	drain, err := s.env.Drain(ctx, drained)
 	if err != nil {
 		return err
@@ -29,6 +29,9 @@ func (s *show) failover(ctx context.Context) error {
 	var wrong []error
 	if loss.Silent > 0 {
 		wrong = append(wrong, fmt.Errorf("%d VIPs did not answer again after the loss of %s", loss.Silent, lost.Name()))
+	}
+	if cut := drain.Established.Cut(); cut > 0 {
+		wrong = append(wrong, fmt.Errorf("the drain of %s ended %d established connections", drained.Name(), cut))
 	}
 	if drain.Error != "" {
 		wrong = append(wrong, errors.New(drain.Error))
@@ -49,8 +52,9 @@ func lossText(l scenario.Loss) string {
 }
 
 func drainText(d scenario.Drained) string {
-	return fmt.Sprintf("  Done in %.1f s: %d VIPs moved, two nodes had one for %.1f ms at most.\n  Pings unanswered: %d of %d. Connections failed: %d of %d.\n  VIPs on the other nodes: %v.\n",
-		d.Seconds, d.Moves, d.TwoOwnersMs, d.Probes.Unanswered, d.Probes.Sent, d.Connects.Failed, d.Connects.Sent, d.Spread.PerNode)
+	return fmt.Sprintf("  Done in %.1f s: %d VIPs moved, two nodes had one for %.1f ms at most.\n  Pings unanswered: %d of %d. New connections failed: %d of %d.\n  Established connections that ended: %d of %d, in %d requests; the slowest took %.0f ms.\n  VIPs on the other nodes: %v.\n",
+		d.Seconds, d.Moves, d.TwoOwnersMs, d.Probes.Unanswered, d.Probes.Sent, d.Connects.Failed, d.Connects.Sent,
+		d.Established.Cut(), d.Established.Connections, d.Established.Requests, d.Established.Took.Max, d.Spread.PerNode)
 }
 
 // first is the shortest of times, of which there is one at least.
