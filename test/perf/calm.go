@@ -140,7 +140,7 @@ func (s *settings) slow(ctx context.Context, p printer) error {
 		return err
 	}
 	for _, z := range sizes {
-		o := cluster(z, liveness.ProfileBalanced)
+		o := s.cluster(z, liveness.ProfileBalanced)
 		o.APIRelay = true
 		// The kubelet's lease lasts 40 s and is renewed every 10 s.
 		o.ControlPlaneArgs = map[string][]string{"kube-controller-manager": {"--node-monitor-grace-period=25s"}}

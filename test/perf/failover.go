@@ -50,7 +50,7 @@ func (s *settings) each(ctx context.Context, f func(e *scenario.Env, z size, pro
 }
 
 func (s *settings) run(ctx context.Context, z size, profile string, standbys int, f func(e *scenario.Env, z size, profile string) error) error {
-	return guarded(ctx, cluster(z, profile), standbys, func(e *scenario.Env) error {
+	return guarded(ctx, s.cluster(z, profile), standbys, func(e *scenario.Env) error {
 		// The pods of a lost node stay endpoints until it is NotReady: a request that is sent there says nothing about its VIP.
 		if err := e.CreateAll(ctx, z.services(), lab.ServiceOptions{SameNode: true}); err != nil {
 			return err

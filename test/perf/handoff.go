@@ -23,9 +23,9 @@ func handoffs(s *settings) []benchmark {
 	}
 }
 
-// underLoad is what moves are made under: 200 connections with ten requests a second each. 20 moves take 7 to 15 s.
+// underLoad is what moves are made under: 200 connections with ten requests a second each.
 func underLoad(moves int) scenario.MoveOptions {
-	return scenario.MoveOptions{Connections: 200, Moves: moves, Every: 100 * time.Millisecond, Quiet: 12 * time.Second, Elsewhere: true}
+	return scenario.MoveOptions{Connections: 200, Moves: moves, Every: 100 * time.Millisecond, Quiet: 12 * time.Second}
 }
 
 type moveRows struct {
@@ -62,7 +62,7 @@ func (s *settings) eachMoved(ctx context.Context, p printer, event string, kept 
 		return err
 	}
 	for _, z := range sizes {
-		err := guarded(ctx, cluster(z, liveness.ProfileBalanced), 1, func(e *scenario.Env) error {
+		err := guarded(ctx, s.cluster(z, liveness.ProfileBalanced), 1, func(e *scenario.Env) error {
 			if err := e.CreateAll(ctx, z.services(), lab.ServiceOptions{}); err != nil {
 				return err
 			}
@@ -98,7 +98,9 @@ func (s *settings) eachMoved(ctx context.Context, p printer, event string, kept 
 
 func (s *settings) moves(ctx context.Context, p printer) error {
 	return s.eachMoved(ctx, p, "20 moves", true, func(e *scenario.Env, vip netip.Addr) (scenario.Moved, error) {
-		return e.MoveUnderLoad(ctx, vip, underLoad(20))
+		o := underLoad(20)
+		o.Quiet, o.Elsewhere, o.Drains = time.Minute, true, true
+		return e.MoveUnderLoad(ctx, vip, o)
 	})
 }
 

@@ -19,6 +19,7 @@ type settings struct {
 	seeds       int
 	sizes       string
 	profiles    string
+	proxy       string
 }
 
 func (s *settings) addFlags(fs *flag.FlagSet) {
@@ -26,6 +27,7 @@ func (s *settings) addFlags(fs *flag.FlagSet) {
 	fs.IntVar(&s.minutes, "minutes", 30, "suite failover: minutes of each run that waits for false alarms")
 	fs.IntVar(&s.seeds, "seeds", 2, "suite failover: runs that wait for false alarms, each with a seed of its own")
 	fs.StringVar(&s.sizes, "sizes", "3x30,5x50", "suite failover: nodes x VIPs, separated by commas")
+	fs.StringVar(&s.proxy, "proxy", string(lab.NFTables), `suites failover and handoff: kube-proxy's mode, "nftables" or "iptables"`)
 	fs.StringVar(&s.profiles, "profiles", "balanced,fast", "suite failover: failover profiles, separated by commas")
 }
 
@@ -77,9 +79,10 @@ func marksOf(profile string) marks {
 }
 
 // cluster is the lab of a run.
-func cluster(z size, profile string) lab.Options {
+func (s *settings) cluster(z size, profile string) lab.Options {
 	return lab.Options{
 		Nodes:         z.nodes,
+		ProxyMode:     lab.ProxyMode(s.proxy),
 		ComponentArgs: map[string][]string{"evenkeel-announcer": {"--failover-profile=" + profile}},
 	}
 }

@@ -23,6 +23,7 @@ type Moved struct {
 	Nodes    int      `json:"nodes"`
 	Standbys int      `json:"standbys"`
 	Moves    int      `json:"moves"`
+	Drains   int      `json:"byDrains"`
 	Path     []string `json:"path"`
 	// Quiet is a phase without moves before.
 	Quiet Streamed `json:"quiet"`
@@ -48,14 +49,16 @@ type MoveOptions struct {
 	Every time.Duration
 	// Quiet is how long the phase without moves is.
 	Quiet time.Duration
+	// Drains: every other move is a drain of the owner's node, from which all else moves too.
+	Drains bool
 	// Elsewhere: another VIP is moved as often first.
 	Elsewhere bool
 	// Between is called after each move, if it isn't nil.
 	Between func(ctx context.Context, vip netip.Addr, move int) error
 }
 
-// MoveUnderLoad moves a VIP from node to node, by deleting its active placeholder as a person may, while connections through it are
-// in use.
+// MoveUnderLoad moves a VIP from node to node, by deleting its active placeholder as a person may, so that its standby takes its
+// place, or by draining its node, while connections through it are in use.
 func (e *Env) MoveUnderLoad(ctx context.Context, vip netip.Addr, o MoveOptions) (result Moved, err error) {
 	result = Moved{VIP: vip.String(), Nodes: len(e.Nodes), Standbys: e.Standbys}
 	if _, err := e.Settled(ctx); err != nil {
@@ -84,7 +87,12 @@ func (e *Env) MoveUnderLoad(ctx context.Context, vip netip.Addr, o MoveOptions) 
 	}
 	begin := time.Now()
 	for i := range o.Moves {
-		to, err := e.move(ctx, vip)
+		move := e.move
+		if o.Drains && i%2 == 1 {
+			move = e.moveByDrain
+			result.Drains++
+		}
+		to, err := move(ctx, vip)
 		if err != nil {
 			return result, err
 		}
@@ -198,6 +206,40 @@ func (e *Env) openNew(ctx context.Context, vip netip.Addr, owner string, result 
 		}
 	}
 	return nil
+}
+
+// moveByDrain drains the node that has a VIP, returns it, and tells where the VIP is then.
+func (e *Env) moveByDrain(ctx context.Context, vip netip.Addr) (to string, err error) {
+	owners, err := e.Owners()
+	if err != nil {
+		return "", err
+	}
+	if len(owners[vip]) != 1 {
+		return "", fmt.Errorf("moving %s by a drain: it is on %v", vip, owners[vip])
+	}
+	from, err := e.Node(owners[vip][0])
+	if err != nil {
+		return "", err
+	}
+	if _, err := e.Kubectl(ctx, "drain", from.Name(), "--ignore-daemonsets", "--timeout="+drainTimeout); err != nil {
+		return "", err
+	}
+	if err := e.Whole(ctx, e.others(from)...); err != nil {
+		return "", err
+	}
+	if _, err := e.Kubectl(ctx, "uncordon", from.Name()); err != nil {
+		return "", err
+	}
+	if err := e.Whole(ctx); err != nil {
+		return "", err
+	}
+	if owners, err = e.Owners(); err != nil {
+		return "", err
+	}
+	if len(owners[vip]) != 1 || owners[vip][0] == from.Name() {
+		return "", fmt.Errorf("the drain of %s left %s on %v", from.Name(), vip, owners[vip])
+	}
+	return owners[vip][0], nil
 }
 
 // RefuseHandoff marks a Service, and returns its first VIP once all of its placeholders know.
