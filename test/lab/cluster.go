@@ -99,7 +99,7 @@ func (c *Cluster) start(ctx context.Context) error {
 	if err := newSegment(); err != nil {
 		return err
 	}
-	if c.cp, err = newControlPlane(c.dir, c.bin, c.options.Datastore, c.options.ControlPlaneArgs); err != nil {
+	if c.cp, err = newControlPlane(c.dir, c.bin, c.options.Datastore, c.options.Nice, c.options.ControlPlaneArgs); err != nil {
 		return err
 	}
 	c.ControlPlane = c.cp.ns
@@ -163,7 +163,7 @@ func (c *Cluster) plugTogether(ctx context.Context) error {
 	}
 	logs := filepath.Join(c.dir, "logs")
 	kubelet := func(name string, ns *Netns, which string) *Process {
-		return newProcess(logs, name, ns, []string{
+		return newProcess(logs, name, ns, c.options.Nice, []string{
 			filepath.Join(c.bin, "kwok"), "--kubeconfig=" + kubeletUser, "--config=" + kwok, which,
 		})
 	}
@@ -179,7 +179,7 @@ func (c *Cluster) plugTogether(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		n.Proxy = newProcess(logs, "kube-proxy/"+n.name, n.Netns, []string{filepath.Join(c.bin, "kube-proxy"), "--config=" + proxy})
+		n.Proxy = newProcess(logs, "kube-proxy/"+n.name, n.Netns, c.options.Nice, []string{filepath.Join(c.bin, "kube-proxy"), "--config=" + proxy})
 		for _, other := range c.Nodes {
 			if err := errors.Join(n.routePods(other), other.routePods(n)); err != nil {
 				return err

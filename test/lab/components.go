@@ -108,7 +108,7 @@ func (c *Cluster) component(ctx context.Context, w workload, ns *Netns, node, se
 		return nil, fmt.Errorf("workload %s: %w", w.name, err)
 	}
 	env = append(env, c.options.ComponentEnv[container.Name]...)
-	p := newProcess(filepath.Join(c.dir, "logs"), name, ns, args, env...)
+	p := newProcess(filepath.Join(c.dir, "logs"), name, ns, c.options.Nice, args, env...)
 	p.restart = true
 	c.onClose(func() error { p.abandon(); return nil })
 	return p, nil

@@ -52,7 +52,7 @@ rules:
 
 // newControlPlane makes the namespace, the keys and the processes; it starts
 // nothing.
-func newControlPlane(dir, bin, datastore string, extra map[string][]string) (*controlPlane, error) {
+func newControlPlane(dir, bin, datastore string, nice int, extra map[string][]string) (*controlPlane, error) {
 	cp := &controlPlane{audit: filepath.Join(dir, "audit.log")}
 	var err error
 	if cp.ns, err = newNetns("control-plane"); err != nil {
@@ -93,7 +93,7 @@ func newControlPlane(dir, bin, datastore string, extra map[string][]string) (*co
 	process := func(name string, args ...string) *Process {
 		args = append([]string{filepath.Join(bin, name)}, args...)
 		// Small heaps make Go collect all the time; two cores have better things to do, and there is memory.
-		return newProcess(logs, name, cp.ns, append(args, extra[name]...), "GOGC=400")
+		return newProcess(logs, name, cp.ns, nice, append(args, extra[name]...), "GOGC=400")
 	}
 	cp.etcd = process("etcd",
 		"--name=lab", "--data-dir="+filepath.Join(dir, "etcd"),

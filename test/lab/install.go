@@ -31,7 +31,12 @@ func (c *Cluster) Kubectl(ctx context.Context, args ...string) (string, error) {
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	cmd.Env = append(os.Environ(), "HOME="+c.dir)
-	if err := cmd.Run(); err != nil {
+	// The namespace is the lab's own.
+	err := onOwnThread(func() error { return startNice(cmd, c.options.Nice) })
+	if err == nil {
+		err = cmd.Wait()
+	}
+	if err != nil {
 		return stdout.String(), fmt.Errorf("running kubectl %v: %w\n%s", args, err, bytes.TrimSpace(stderr.Bytes()))
 	}
 	return stdout.String(), nil

@@ -43,6 +43,10 @@ type Options struct {
 	// APIRelay puts a relay between our components and the API server: Cluster.API, which can slow it down.
 	APIRelay bool
 
+	// Nice is the priority of the cluster's programs, as nice(1) counts: above 0, client and backends, which are machines of their
+	// own in reality, come before them on the cores that they share here.
+	Nice int
+
 	// KubeScheduler also runs the upstream scheduler, as default-scheduler.
 	KubeScheduler bool
 

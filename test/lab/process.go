@@ -25,6 +25,8 @@ type Process struct {
 	args []string
 	env  []string
 	log  string
+	// nice is its priority, as nice(1) counts.
+	nice int
 
 	// restart says that the process is started again when it ends of itself.
 	restart bool
@@ -52,8 +54,8 @@ var ErrNotRunning = errors.New("not running")
 
 // newProcess describes a process that runs args in ns with its output going to
 // NAME.log in dir.
-func newProcess(dir, name string, ns *Netns, args []string, env ...string) *Process {
-	return &Process{name: name, ns: ns, args: args, env: env, log: filepath.Join(dir, name+".log")}
+func newProcess(dir, name string, ns *Netns, nice int, args []string, env ...string) *Process {
+	return &Process{name: name, ns: ns, nice: nice, args: args, env: env, log: filepath.Join(dir, name+".log")}
 }
 
 // Name of the process, like "kube-apiserver" or "announcer/node-1".
@@ -81,7 +83,7 @@ func (p *Process) Start() error {
 	// A group of its own: Ctrl-C is the test's, which then ends the lab in order.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	// The child inherits the namespace of the thread that forks it.
-	if err := p.ns.Do(cmd.Start); err != nil {
+	if err := p.ns.Do(func() error { return startNice(cmd, p.nice) }); err != nil {
 		return fmt.Errorf("starting %s: %w", p.name, err)
 	}
 	r := &run{cmd: cmd, done: make(chan struct{})}
@@ -92,6 +94,16 @@ func (p *Process) Start() error {
 		p.ended(r)
 	}()
 	return nil
+}
+
+// startNice starts a command that inherits a priority from the calling thread, which ends with that.
+func startNice(cmd *exec.Cmd, nice int) error {
+	if nice != 0 {
+		if err := unix.Setpriority(unix.PRIO_PROCESS, 0, nice); err != nil {
+			return fmt.Errorf("setting a priority: %w", err)
+		}
+	}
+	return cmd.Start()
 }
 
 // ended plays the kubelet: a component that has ended of itself (a lost leader election, an error) is started again.

@@ -20,6 +20,7 @@ type settings struct {
 	sizes       string
 	profiles    string
 	proxy       string
+	nice        int
 }
 
 func (s *settings) addFlags(fs *flag.FlagSet) {
@@ -28,6 +29,7 @@ func (s *settings) addFlags(fs *flag.FlagSet) {
 	fs.IntVar(&s.seeds, "seeds", 2, "suite failover: runs that wait for false alarms, each with a seed of its own")
 	fs.StringVar(&s.sizes, "sizes", "3x30,5x50", "suite failover: nodes x VIPs, separated by commas")
 	fs.StringVar(&s.proxy, "proxy", string(lab.NFTables), `suites failover and handoff: kube-proxy's mode, "nftables" or "iptables"`)
+	fs.IntVar(&s.nice, "nice", 0, "suites failover and handoff: priority of the cluster's programs, below that of client and backends if above 0")
 	fs.StringVar(&s.profiles, "profiles", "balanced,fast", "suite failover: failover profiles, separated by commas")
 }
 
@@ -83,6 +85,7 @@ func (s *settings) cluster(z size, profile string) lab.Options {
 	return lab.Options{
 		Nodes:         z.nodes,
 		ProxyMode:     lab.ProxyMode(s.proxy),
+		Nice:          s.nice,
 		ComponentArgs: map[string][]string{"evenkeel-announcer": {"--failover-profile=" + profile}},
 	}
 }
