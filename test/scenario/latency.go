@@ -29,6 +29,8 @@ type CreationLatency struct {
 	Answer Stats `json:"answer"`
 	// CreateCall: what of that the call itself took, before anybody could know of the Service.
 	CreateCall Stats `json:"createCall"`
+	// AfterCreated is the rest, from the call's return on; zero where the answer came before that.
+	AfterCreated Stats `json:"answerAfterCreateCall"`
 	// BarePodBound: from the call that creates a pod for our scheduler to the watch event that shows its node.
 	BarePodBound Stats `json:"barePodBound"`
 }
@@ -55,7 +57,7 @@ func (e *Env) MeasureCreation(ctx context.Context, prefix string, addresses []ne
 	}
 	defer pods.stop()
 	var mu sync.Mutex
-	var answers, calls []time.Duration
+	var answers, calls, rests []time.Duration
 	group, groupCtx := errgroup.WithContext(ctx)
 	tick := time.NewTicker(time.Second / time.Duration(perSecond))
 	defer tick.Stop()
@@ -77,6 +79,7 @@ func (e *Env) MeasureCreation(ctx context.Context, prefix string, addresses []ne
 			mu.Lock()
 			answers = append(answers, at.Sub(begin))
 			calls = append(calls, called)
+			rests = append(rests, max(at.Sub(begin)-called, 0))
 			mu.Unlock()
 			return nil
 		})
@@ -87,7 +90,7 @@ func (e *Env) MeasureCreation(ctx context.Context, prefix string, addresses []ne
 	if err := group.Wait(); err != nil {
 		return result, err
 	}
-	result.Answer, result.CreateCall = StatsOf(answers), StatsOf(calls)
+	result.Answer, result.CreateCall, result.AfterCreated = StatsOf(answers), StatsOf(calls), StatsOf(rests)
 	bound, err := pods.wait(ctx, (len(addresses)+bareEvery-1)/bareEvery)
 	if err != nil {
 		return result, err
