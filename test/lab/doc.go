@@ -21,8 +21,8 @@
 // network and mount namespaces (and a user namespace, if it isn't root), so
 // that everything vanishes when the program ends, is killed or crashes. Then
 // Start brings a Cluster up. Probes (whohas.go, asker.go, prober.go, requester.go,
-// http.go), faults and records (addrrecord.go, portcount.go, audit.go) are what
-// tests, benchmarks and the demo use.
+// http.go), traffic (payload.go, flood.go), faults and records (addrrecord.go,
+// portcount.go, packets.go, audit.go) are what tests, benchmarks and the demo use.
 //
 // Everything on a node reaches the API server over the segment: who is cut off
 // from the one is cut off from the other. Faults are power losses, cut ports and

@@ -167,6 +167,9 @@ func (n *Node) FlushVIPs() ([]netip.Prefix, error) {
 	return n.flush(func(a netip.Addr) bool { return !n.owns(a) })
 }
 
+// AddVIP binds an address to the NIC for good, where no announcer does.
+func (n *Node) AddVIP(vip netip.Addr) error { return n.setUp(nic, netip.PrefixFrom(vip, vip.BitLen())) }
+
 // DropVIP deletes one address of the NIC.
 func (n *Node) DropVIP(vip netip.Addr) error {
 	dropped, err := n.flush(func(a netip.Addr) bool { return a == vip })
