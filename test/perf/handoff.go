@@ -20,6 +20,7 @@ func handoffs(s *settings) []benchmark {
 		{"moves", "20 moves of a VIP with 200 connections and 2,000 requests a second", s.moves},
 		{"restarts", "the new owner's announcer killed and restarted, and all rolled, while connections are handed on", s.restartsInHandoff},
 		{"without", "the same moves of a Service that refuses handoff", s.movesWithout},
+		{"bulk", "1 GB each way on one connection, before, during and after three moves", s.bulk},
 	}
 }
 

@@ -21,6 +21,7 @@ type settings struct {
 	profiles    string
 	proxy       string
 	nice        int
+	bytes       int64
 }
 
 func (s *settings) addFlags(fs *flag.FlagSet) {
@@ -31,11 +32,15 @@ func (s *settings) addFlags(fs *flag.FlagSet) {
 	fs.StringVar(&s.proxy, "proxy", string(lab.NFTables), `suites failover and handoff: kube-proxy's mode, "nftables" or "iptables"`)
 	fs.IntVar(&s.nice, "nice", 0, "suites failover and handoff: priority of the cluster's programs, below that of client and backends if above 0")
 	fs.StringVar(&s.profiles, "profiles", "balanced,fast", "suite failover: failover profiles, separated by commas")
+	fs.Int64Var(&s.bytes, "bytes", 1e9, "suite handoff: bytes of each bulk transfer")
 }
 
 func (s *settings) validate() error {
 	if s.repetitions < 1 || s.minutes < 1 || s.seeds < 1 {
 		return errors.New("-repetitions, -minutes and -seeds must be at least 1")
+	}
+	if s.bytes < 1 {
+		return errors.New("-bytes must be at least 1")
 	}
 	if _, err := s.allSizes(); err != nil {
 		return err
