@@ -21,6 +21,7 @@ func handoffs(s *settings) []benchmark {
 		{"restarts", "the new owner's announcer killed and restarted, and all rolled, while connections are handed on", s.restartsInHandoff},
 		{"without", "the same moves of a Service that refuses handoff", s.movesWithout},
 		{"bulk", "1 GB each way on one connection, before, during and after three moves", s.bulk},
+		{"rate", "packets a second through a VIP beside 0, 1 and 1,000 that are handed on", s.rate},
 	}
 }
 

@@ -22,6 +22,7 @@ type settings struct {
 	proxy       string
 	nice        int
 	bytes       int64
+	pairs       int
 }
 
 func (s *settings) addFlags(fs *flag.FlagSet) {
@@ -32,6 +33,7 @@ func (s *settings) addFlags(fs *flag.FlagSet) {
 	fs.StringVar(&s.proxy, "proxy", string(lab.NFTables), `suites failover and handoff: kube-proxy's mode, "nftables" or "iptables"`)
 	fs.IntVar(&s.nice, "nice", 0, "suites failover and handoff: priority of the cluster's programs, below that of client and backends if above 0")
 	fs.StringVar(&s.profiles, "profiles", "balanced,fast", "suite failover: failover profiles, separated by commas")
+	fs.IntVar(&s.pairs, "pairs", 20, "suite handoff: pairs of each comparison of packet rates")
 	fs.Int64Var(&s.bytes, "bytes", 1e9, "suite handoff: bytes of each bulk transfer")
 }
 
@@ -41,6 +43,9 @@ func (s *settings) validate() error {
 	}
 	if s.bytes < 1 {
 		return errors.New("-bytes must be at least 1")
+	}
+	if s.pairs < scenario.FewestForInterval {
+		return fmt.Errorf("-pairs must be at least %d", scenario.FewestForInterval)
 	}
 	if _, err := s.allSizes(); err != nil {
 		return err
