@@ -63,7 +63,7 @@ func (s *settings) bulk(ctx context.Context, p printer) error {
 		return err
 	}
 	for _, z := range sizes {
-		err := guarded(ctx, cluster(z, liveness.ProfileBalanced), 1, func(e *scenario.Env) error {
+		err := guarded(ctx, s.cluster(z, liveness.ProfileBalanced), 1, func(e *scenario.Env) error {
 			if err := e.PlainPackets(); err != nil {
 				return err
 			}
