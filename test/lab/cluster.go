@@ -175,6 +175,13 @@ func (c *Cluster) plugTogether(ctx context.Context) error {
 		}
 		n.kube = c.Kube
 		n.Kubelet = kubelet("kubelet/"+n.name, n.Netns, "--manage-single-node="+n.name)
+		// kwok 0.8.0 has crashed by "concurrent map writes" of its own; a kubelet is started again by its node.
+		n.Kubelet.revive = func() error {
+			ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+			defer cancel()
+			return n.StartKubelet(ctx)
+		}
+		c.onClose(func() error { n.Kubelet.abandon(); return nil })
 		proxy, err := writeProxyConfig(c.dir, n.name, proxyUser, c.options.ProxyMode)
 		if err != nil {
 			return err

@@ -109,7 +109,7 @@ func (c *Cluster) component(ctx context.Context, w workload, ns *Netns, node, se
 	}
 	env = append(env, c.options.ComponentEnv[container.Name]...)
 	p := newProcess(filepath.Join(c.dir, "logs"), name, ns, c.options.Nice, args, env...)
-	p.restart = true
+	p.revive = p.Start
 	c.onClose(func() error { p.abandon(); return nil })
 	return p, nil
 }

@@ -28,8 +28,8 @@ type Process struct {
 	// nice is its priority, as nice(1) counts.
 	nice int
 
-	// restart says that the process is started again when it ends of itself.
-	restart bool
+	// revive starts the process again when it has ended of itself, if it isn't nil. It is tried until it succeeds.
+	revive func() error
 
 	mu      sync.Mutex
 	running *run
@@ -106,18 +106,31 @@ func startNice(cmd *exec.Cmd, nice int) error {
 	return cmd.Start()
 }
 
-// ended plays the kubelet: a component that has ended of itself (a lost leader election, an error) is started again.
+// ended plays the kubelet, or its node's init: what has ended of itself (a lost leader election, an error) is started again.
 func (p *Process) ended(r *run) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	status, ok := r.cmd.ProcessState.Sys().(syscall.WaitStatus)
-	if p.restart && !p.ending && p.running == r && ok && status.Exited() {
-		p.again = time.AfterFunc(restartAfter, func() {
-			if err := p.Start(); err != nil && !errors.Is(err, ErrPoweredOff) {
-				fmt.Fprintf(os.Stderr, "lab: %v\n", err)
-			}
-		})
+	if p.running == r && ok && status.Exited() {
+		p.reviveLater()
 	}
+}
+
+// reviveLater is called with mu held.
+func (p *Process) reviveLater() {
+	if p.revive == nil || p.ending {
+		return
+	}
+	p.again = time.AfterFunc(restartAfter, func() {
+		err := p.revive()
+		if err == nil || errors.Is(err, ErrPoweredOff) || p.Running() {
+			return
+		}
+		fmt.Fprintf(os.Stderr, "lab: %v\n", err)
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.reviveLater()
+	})
 }
 
 // abandon ends the restarts.

@@ -1,9 +1,11 @@
 package lab
 
 import (
+	"errors"
 	"os"
 	"os/exec"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -25,5 +27,30 @@ func TestAPriorityIsTheProgramsAloneNotOurs(t *testing.T) {
 	}
 	if got, err := unix.Getpriority(unix.PRIO_PROCESS, os.Getpid()); err != nil || got != before {
 		t.Errorf("our own priority is %d (%v), was %d", got, err, before)
+	}
+}
+
+func TestAProgramThatEndsOfItselfIsStartedAgainHoweverOftenThatFails(t *testing.T) {
+	ns, err := newNetns("revived")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := newProcess(t.TempDir(), "revived", ns, 0, []string{"false"})
+	tries := make(chan struct{}, 3)
+	p.revive = func() error {
+		tries <- struct{}{}
+		if len(tries) < 3 {
+			return errors.New("there is no API server yet")
+		}
+		return nil
+	}
+	t.Cleanup(p.abandon)
+	if err := p.Start(); err != nil {
+		t.Fatal(err)
+	}
+	for end := time.Now().Add(time.Minute); len(tries) < 3; time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("it was tried %d times, want 3", len(tries))
+		}
 	}
 }
