@@ -32,6 +32,9 @@ func TestEstablishedConnectionsSurviveMoves(t *testing.T) {
 			second.answered(t, b)
 			third := l.connect(t)
 			third.answered(t, c)
+			for flow, owner := range map[*flow]*node{first: a, second: b, third: c} {
+				l.trackedBy(t, flow, owner)
+			}
 
 			// Back to the first owner, which then knows its own and hands on the others.
 			a.set(t, l.guarded(a, c, b))
