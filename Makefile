@@ -55,7 +55,7 @@ bench-failover: root setup build control-plane ## measure failover (hours; ARGS=
 
 .PHONY: bench-handoff
 bench-handoff: root setup build control-plane ## measure what planned moves do to established connections; JSON lines
-	go run ./test/perf -suite=handoff $(ARGS)
+	go run ./test/perf -suite=handoff -nice=10 $(ARGS)
 
 .PHONY: test-skew
 test-skew: root setup build control-plane ## the end-to-end story on Kubernetes 1.34, and on kine with SQLite (not part of test)

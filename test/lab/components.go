@@ -108,7 +108,11 @@ func (c *Cluster) component(ctx context.Context, w workload, ns *Netns, node, se
 		return nil, fmt.Errorf("workload %s: %w", w.name, err)
 	}
 	env = append(env, c.options.ComponentEnv[container.Name]...)
-	p := newProcess(filepath.Join(c.dir, "logs"), name, ns, c.options.Nice, args, env...)
+	nice := c.options.Nice
+	if w.name == announcerName {
+		nice = 0
+	}
+	p := newProcess(filepath.Join(c.dir, "logs"), name, ns, nice, args, env...)
 	p.revive = p.Start
 	c.onClose(func() error { p.abandon(); return nil })
 	return p, nil

@@ -43,8 +43,8 @@ type Options struct {
 	// APIRelay puts a relay between our components and the API server: Cluster.API, which can slow it down.
 	APIRelay bool
 
-	// Nice is the priority of the cluster's programs, as nice(1) counts: above 0, client and backends, which are machines of their
-	// own in reality, come before them on the cores that they share here.
+	// Nice is the priority of the cluster's programs but the announcers, as nice(1) counts. Above 0, announcers, clients and backends
+	// come before them on the cores that all share here: in reality control planes, and each node, have cores of their own.
 	Nice int
 
 	// KubeScheduler also runs the upstream scheduler, as default-scheduler.

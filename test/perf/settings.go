@@ -31,7 +31,7 @@ func (s *settings) addFlags(fs *flag.FlagSet) {
 	fs.IntVar(&s.seeds, "seeds", 2, "suite failover: runs that wait for false alarms, each with a seed of its own")
 	fs.StringVar(&s.sizes, "sizes", "3x30,5x50", "suite failover: nodes x VIPs, separated by commas")
 	fs.StringVar(&s.proxy, "proxy", string(lab.NFTables), `suites failover and handoff: kube-proxy's mode, "nftables" or "iptables"`)
-	fs.IntVar(&s.nice, "nice", 0, "suites failover and handoff: priority of the cluster's programs, below that of client and backends if above 0")
+	fs.IntVar(&s.nice, "nice", 0, "suites failover and handoff: priority of the cluster's programs, as nice(1) counts, but announcers, client and backends")
 	fs.StringVar(&s.profiles, "profiles", "balanced,fast", "suite failover: failover profiles, separated by commas")
 	fs.IntVar(&s.pairs, "pairs", 20, "suite handoff: pairs of each comparison of packet rates")
 	fs.Int64Var(&s.bytes, "bytes", 1e9, "suite handoff: bytes of each bulk transfer")
