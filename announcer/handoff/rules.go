@@ -178,6 +178,10 @@ func (t *Table) build(c *nftables.Conn, f family) error {
 	hand.rule(t.fromPeer(f), verdict(expr.VerdictDrop, ""))
 	hand.rule(t.tally(used, f))
 	hand.rule(t.l4proto(unix.IPPROTO_TCP), t.tallyFlow(f))
+	// What conntrack takes for invalid may belong to a connection of this very node and be out of its window, as moves reorder packets:
+	// a sole earlier owner that refused it would reset what lives. One that nobody knows is new, unless conntrack is told to be strict
+	// (nf_conntrack_tcp_loose=0); then it isn't reset but times out.
+	hand.rule(unknownTo(expr.CtStateBitINVALID), verdict(expr.VerdictGoto, "many"))
 	hand.rule(t.mapped(slot1, f), verdict(expr.VerdictGoto, "many"))
 	hand.rule(f.setTTL(soleTTL))
 	hand.rule(t.mapped(slot0, f), f.dup())
