@@ -37,6 +37,8 @@ type Core struct {
 	tenures map[netip.Addr]*tenure
 	// left are the VIPs that others may still send copies for, and until when.
 	left map[Guard]time.Time
+	// late is what is handed on a little longer for VIPs that have moved on.
+	late map[netip.Addr]lingering
 	// inherited is what a process before left in the kernel for VIPs that it held and no Update has named yet.
 	inherited map[netip.Addr][]Entry
 	// inheritedPeers stay in the loop guard until the last inherited entry has ended for certain.
@@ -47,6 +49,8 @@ type Core struct {
 // tenure is the time for which this node holds a VIP.
 type tenure struct {
 	entries []*entry // the newest earlier owner first
+	// emitted is what the kernel was last to hold.
+	emitted []Entry
 	// over are the nodes whose entries have ended: they don't come back while we hold the VIP.
 	over map[string]struct{}
 	// bereft says that an earlier owner died, so that there are flows which nobody knows.
@@ -68,21 +72,25 @@ func NewCore(node string, limits Limits) (*Core, error) {
 	}
 	return &Core{
 		node: node, limits: limits,
-		tenures: map[netip.Addr]*tenure{}, left: map[Guard]time.Time{}, inherited: map[netip.Addr][]Entry{},
+		tenures: map[netip.Addr]*tenure{}, left: map[Guard]time.Time{}, late: map[netip.Addr]lingering{}, inherited: map[netip.Addr][]Entry{},
 	}, nil
 }
 
 // Adopt takes what a process before left in the kernel, as Table.Open returns it: its entries go on with their age, and
 // those that had ended aren't begun anew. It is called once, before the first Update.
 func (c *Core) Adopt(state State, now time.Time) {
+	held := map[netip.Addr]bool{}
 	for _, g := range state.Guards {
-		if g.Held {
+		if held[g.VIP] = held[g.VIP] || g.Held; g.Held {
 			c.inherited[g.VIP] = nil
 		}
 		g.Held = false
 		c.left[g] = now.Add(c.limits.Max)
 	}
 	for _, e := range state.Entries {
+		if !held[e.VIP] {
+			continue // it has moved on
+		}
 		c.inherited[e.VIP] = append(c.inherited[e.VIP], e)
 	}
 	c.inheritedPeers = slices.Clone(state.Peers)
@@ -106,6 +114,7 @@ func (c *Core) Update(in Input, now time.Time) Result {
 	}
 	for _, addr := range slices.SortedFunc(maps.Keys(c.tenures), netip.Addr.Compare) {
 		if !held[addr] {
+			c.linger(addr, c.tenures[addr], now)
 			c.tenures[addr].endAll(addr, Left, in, c.limits, now, &r)
 			delete(c.tenures, addr)
 		}
@@ -120,6 +129,7 @@ func (c *Core) Update(in Input, now time.Time) Result {
 		}
 		delete(c.inherited, vip.Addr)
 	}
+	c.emitLate(in, peers, now, &r)
 	if now.Sub(c.adopted) < c.limits.Max {
 		addPeers(peers, c.inheritedPeers)
 	}
@@ -149,6 +159,7 @@ func (c *Core) hold(vip VIP, in Input, now time.Time, r *Result) {
 		c.tenures[vip.Addr] = t
 		c.resume(t, vip)
 	}
+	t.emitted = nil
 	if vip.Off {
 		t.endAll(vip.Addr, Off, in, c.limits, now, r)
 		return
@@ -242,11 +253,12 @@ func (c *Core) emit(t *tenure, vip VIP, in Input, now time.Time, r *Result) {
 			}
 			continue
 		}
-		r.State.Entries = append(r.State.Entries, Entry{
+		t.emitted = append(t.emitted, Entry{
 			VIP: vip.Addr, Interface: vip.Interface, Slot: len(used), To: to, Node: e.owner.Node, Started: e.started,
 		})
 		used = append(used, to)
 	}
+	r.State.Entries = append(r.State.Entries, t.emitted...)
 }
 
 // over says whether an entry ends, and why.

@@ -71,6 +71,8 @@ func TestWhatIsHandedOn(t *testing.T) {
 	}
 	standby, off, far := held("a"), held("a"), held("a")
 	standby.Held, off.Off = false, true
+	refusing := standby
+	refusing.Off = true
 	far.Earlier[0].Addrs = []netip.Addr{netip.MustParseAddr("198.51.100.1")}
 	silent := held("b", "a")
 	silent.Earlier[0].Silent = true
@@ -111,8 +113,11 @@ func TestWhatIsHandedOn(t *testing.T) {
 			{after: 2 * DefaultIdle, vips: []VIP{held("a")}, uses: busy(time.Minute, 1), to: "[a]", ended: "[]"}}},
 		{"but not for longer than an hour", []step{{vips: []VIP{held("a")}, to: "[a]", ended: "[]"},
 			{after: DefaultMax, vips: []VIP{held("a")}, uses: busy(time.Second, 2), to: "[]", ended: "[a Expired 2]"}}},
-		{"a VIP that moves away ends it here", []step{{vips: []VIP{held("a")}, to: "[a]", ended: "[]"}, {to: "[]", ended: "[a Left 0]"}}},
-		{"and begins anew when it is back", []step{{vips: []VIP{held("a")}, to: "[a]", ended: "[]"}, {to: "[]", ended: "[a Left 0]"},
+		{"a VIP that moves away ends it here, once what is under way has come", []step{{vips: []VIP{held("a")}, to: "[a]", ended: "[]"}, {to: "[a]", ended: "[a Left 0]"},
+			{after: lingerFor - time.Second, vips: []VIP{standby}, to: "[a]", ended: "[]"}, {after: time.Second, vips: []VIP{standby}, to: "[]", ended: "[]"}}},
+		{"but at once with an earlier owner that is gone", []step{{vips: []VIP{held("b", "a")}, to: "[b a]", ended: "[]"}, {gone: gone("a"), to: "[]", ended: "[b Left 0 a Left 0]"}}},
+		{"and where the Service refuses", []step{{vips: []VIP{held("a")}, to: "[a]", ended: "[]"}, {to: "[a]", ended: "[a Left 0]"}, {vips: []VIP{refusing}, to: "[]", ended: "[]"}}},
+		{"and begins anew when it is back", []step{{vips: []VIP{held("a")}, to: "[a]", ended: "[]"}, {to: "[a]", ended: "[a Left 0]"},
 			{vips: []VIP{held("b", "self", "a")}, to: "[b a]", ended: "[]"}}},
 		{"that the list forgets an owner changes nothing", []step{{vips: []VIP{held("b", "a")}, to: "[b a]", ended: "[]"}, {vips: []VIP{held("b")}, to: "[b a]", ended: "[]"}}},
 	}
@@ -170,7 +175,7 @@ func TestInvariants(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		c, now := newTestCore(t), epoch
 		ended := map[string]bool{}
-		was := false
+		was, leftAt := false, time.Time{}
 		for range rapid.IntRange(1, 30).Draw(t, "updates") {
 			now = now.Add(time.Duration(rapid.IntRange(0, 400).Draw(t, "seconds")) * time.Second)
 			var in Input
@@ -186,6 +191,8 @@ func TestInvariants(t *testing.T) {
 			}
 			if !was {
 				clear(ended)
+			} else if !isHeld {
+				leftAt = now
 			}
 			was = isHeld
 			r := c.Update(in, now)
@@ -197,7 +204,7 @@ func TestInvariants(t *testing.T) {
 			}
 			for _, e := range r.State.Entries {
 				switch {
-				case !v.Held || v.Off:
+				case v.Off || !v.Held && now.Sub(leftAt) >= lingerFor:
 					t.Fatalf("handed on to %s for a VIP that isn't held or refuses", e.Node)
 				case e.Node == "self":
 					t.Fatal("handed on to itself")
@@ -207,7 +214,7 @@ func TestInvariants(t *testing.T) {
 					t.Fatalf("handed on to %s, whose MAC the loop guard doesn't know", e.Node)
 				case now.Sub(e.Started) >= DefaultMax:
 					t.Fatalf("handed on to %s for %v", e.Node, now.Sub(e.Started))
-				case ended[e.Node]:
+				case v.Held && ended[e.Node]:
 					t.Fatalf("handed on to %s again", e.Node)
 				}
 			}
