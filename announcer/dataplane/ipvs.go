@@ -73,8 +73,8 @@ func (v IPVS) Condition() (ok bool, reason, message string) {
 // proxyInterval is how often kube-proxy's traces are looked for in the end: it may be reconfigured.
 const proxyInterval = 30 * time.Second
 
-// FollowIPVS looks at once and then now and then, more often in the first half minute as kube-proxy may start after the announcer, and tells what it finds when that has changed, until ctx ends. notify must not
-// block.
+// FollowIPVS looks at once and then now and then, more often in the first half minute as kube-proxy may start after the announcer, and
+// tells what it finds when that has changed, until ctx ends. notify must not block.
 func FollowIPVS(ctx context.Context, root string, clk clock.Clock, notify func(IPVS)) error {
 	return follow(ctx, clk, proxyInterval, func() (IPVS, error) { return DetectIPVS(root), nil }, notify)
 }

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// lingerFor is how long what this node handed on for a VIP is handed on after the VIP has moved on: frames that were under way, and
+// lingerFor is how long at least (until the next Update after it) what this node handed on for a VIP is handed on after the VIP has moved on: frames that were under way, and
 // those of clients that missed the new owner's first announcement (it is repeated after 1.1, 2.2 and 5 s). Without it they would reach a
 // backend that doesn't know them, and reset what the new owner serves on.
 const lingerFor = 10 * time.Second

@@ -74,6 +74,11 @@ func htons(v uint16) uint16 { return v<<8 | v>>8 }
 
 // stray is a TCP segment of no known connection.
 func (l *lan) stray(to *node, port uint16, seq uint32, flags, ttl byte) []byte {
+	return l.segmentOf(to, port, seq, 1, flags, ttl)
+}
+
+// segmentOf is a TCP segment from a port of the client to the VIP, in a frame to a node.
+func (l *lan) segmentOf(to *node, port uint16, seq, acked uint32, flags, ttl byte) []byte {
 	b := append(append([]byte{}, to.MAC...), l.client.MAC...)
 	b = append(b, 0x08, 0x00)
 	ip := []byte{0x45, 0, 0, 40, 0, 0, 0x40, 0, ttl, unix.IPPROTO_TCP, 0, 0}
@@ -83,7 +88,7 @@ func (l *lan) stray(to *node, port uint16, seq uint32, flags, ttl byte) []byte {
 	tcp := binary.BigEndian.AppendUint16(nil, port)
 	tcp = binary.BigEndian.AppendUint16(tcp, 80)
 	tcp = binary.BigEndian.AppendUint32(tcp, seq)
-	tcp = binary.BigEndian.AppendUint32(tcp, 1)
+	tcp = binary.BigEndian.AppendUint32(tcp, acked)
 	tcp = append(tcp, 5<<4, flags, 0xff, 0xff, 0, 0, 0, 0)
 	pseudo := append(append(append([]byte{}, client.AsSlice()...), l.vip.AsSlice()...), 0, unix.IPPROTO_TCP, 0, byte(len(tcp)))
 	binary.BigEndian.PutUint16(tcp[16:], checksum(append(pseudo, tcp...), 0))

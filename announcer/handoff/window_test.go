@@ -1,9 +1,7 @@
 package handoff
 
 import (
-	"encoding/binary"
 	"net"
-	"net/netip"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -54,18 +52,7 @@ func TestAPacketOutOfTheWindowResetsNothing(t *testing.T) {
 	send, receive := flow.next(t)
 
 	captured := l.watch(t, b)
-	late := func(behind uint32) []byte {
-		client := netip.MustParseAddr("192.0.2.100")
-		tcp := binary.BigEndian.AppendUint16(nil, flow.port())
-		tcp = binary.BigEndian.AppendUint16(tcp, 80)
-		tcp = binary.BigEndian.AppendUint32(tcp, send-behind)
-		tcp = binary.BigEndian.AppendUint32(tcp, receive)
-		tcp = append(tcp, 5<<4, ack, 0xff, 0xff, 0, 0, 0, 0)
-		pseudo := append(append(append([]byte{}, client.AsSlice()...), l.vip.AsSlice()...), 0, unix.IPPROTO_TCP, 0, byte(len(tcp)))
-		binary.BigEndian.PutUint16(tcp[16:], checksum(append(pseudo, tcp...), 0))
-		frame := append(append(append([]byte{}, a.MAC...), l.client.MAC...), 0x08, 0x00)
-		return append(frame, packet(client, l.vip, unix.IPPROTO_TCP, tcp)...)
-	}
+	late := func(behind uint32) []byte { return l.segmentOf(a, flow.port(), send-behind, receive, ack, 64) }
 	l.inject(t, [][]byte{late(1 << 30), late(3 << 30)})
 	if n := settle(t, []*capture{captured}); n == 0 {
 		t.Error("conntrack found nothing invalid: the test shows nothing")

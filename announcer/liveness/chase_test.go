@@ -6,16 +6,22 @@ import (
 	"time"
 )
 
+// chasingA is a segment 2 s after the death of a, whose addresses were taken over from it.
+func chasingA(config Config) *segment {
+	s := newSegment(config, true)
+	s.at(dies, func() { s.a.dead = true })
+	s.run(dies + 2*sec)
+	targets := guard(s.b)
+	for _, addr := range s.a.addrs {
+		targets = append(targets, Target{Addr: addr, NIC: wire0, MAC: s.a.mac, Chase: true})
+	}
+	s.core.SetTargets(targets, s.now)
+	return s
+}
+
 func TestAChasedHostIsCaughtAtItsFirstSignOfLife(t *testing.T) {
 	profiles(t, func(t *testing.T, config Config) {
-		s := newSegment(config, true)
-		s.at(dies, func() { s.a.dead = true })
-		s.run(dies + 2*sec)
-		targets := guard(s.b)
-		for _, addr := range s.a.addrs {
-			targets = append(targets, Target{Addr: addr, NIC: wire0, MAC: s.a.mac, Chase: true})
-		}
-		s.core.SetTargets(targets, s.now)
+		s := chasingA(config)
 		s.run(dies + 5*sec)
 		if returned := s.of(Returned, 0); len(returned) > 0 {
 			t.Fatalf("returned while dead: %v", returned)
@@ -40,14 +46,7 @@ func TestAChasedHostThatMissesAClaimIsCaughtAgainSoon(t *testing.T) {
 	// Long after it was lost, when it is asked for one of its addresses at a time, a host comes back and lets go of all of them
 	// but one, as it missed the claim of that.
 	profiles(t, func(t *testing.T, config Config) {
-		s := newSegment(config, true)
-		s.at(dies, func() { s.a.dead = true })
-		s.run(dies + 2*sec)
-		targets := guard(s.b)
-		for _, addr := range s.a.addrs {
-			targets = append(targets, Target{Addr: addr, NIC: wire0, MAC: s.a.mac, Chase: true})
-		}
-		s.core.SetTargets(targets, s.now)
+		s := chasingA(config)
 		back := dies + 2*sec + config.ChaseFor + 10*sec
 		kept := s.a.addrs[len(s.a.addrs)-1]
 		s.at(back, func() { s.a.dead = false })

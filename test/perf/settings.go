@@ -12,7 +12,7 @@ import (
 	"evenkeel.io/evenkeel/test/scenario"
 )
 
-// settings of the suite "failover".
+// settings of the suites "failover" and "handoff".
 type settings struct {
 	repetitions int
 	minutes     int
