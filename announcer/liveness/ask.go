@@ -90,7 +90,7 @@ func (c *Core) usual(p *peer, now time.Time) []Probe {
 		}
 		probes = append(probes, c.query(t, p.usual(), now))
 		if p.isDumb() {
-			if p.turns++; p.turns%dumbRetry == 0 {
+			if p.turns++; p.turns%dumbRetry == 0 || p.turns < dumbRetry && p.turns&(p.turns-1) == 0 {
 				probes = append(probes, c.probe(t, Echo, now))
 				break
 			}

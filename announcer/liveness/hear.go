@@ -35,9 +35,12 @@ func (c *Core) answered(p *peer, t *target, kind Kind, at time.Time) {
 	switch {
 	case kind == Echo:
 		p.dumb, t.echoed = 0, time.Time{}
+	case at.Sub(t.solicited) > p.patience():
+		// What the wire was asked for after a pause of ours, in which echo was lost.
 	case !t.echoed.IsZero() && at.Sub(t.echoed) >= p.patience():
 		t.echoed = time.Time{}
 		if p.dumb++; p.dumb == dumbAfter { // its silence to echo meant nothing
+			p.turns = 0
 			for _, other := range p.targets {
 				other.forget()
 			}

@@ -123,14 +123,14 @@ func (c *Core) silentAt(t *target, w witness, now time.Time) (time.Time, bool) {
 }
 
 // askedEnough says whether enough questions went unanswered. Solicitations are too few for each address to be asked for by them
-// often; where nothing at all came from the node since, those for its other addresses count too.
+// often, or at all where the node drops echo; where nothing at all came from the node since, those for its other addresses count too.
 func (c *Core) askedEnough(t *target) bool {
 	if t.unanswered >= enough && t.sought >= soughtEnough {
 		return true
 	}
 	p := t.peer
 	switch {
-	case t.unanswered == 0 || p.sought == 0 || c.heardSince(p, p.soughtFrom):
+	case p.sought == 0 || c.heardSince(p, p.soughtFrom):
 		return false
 	case p.isDumb(): // only solicitations are questions
 		return p.sought >= 2*enough

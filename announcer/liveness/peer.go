@@ -46,7 +46,7 @@ type peer struct {
 	soughtFrom time.Time
 	// dumb counts answers to solicitations of addresses for which echo went unanswered, since the last answer to an echo.
 	dumb int
-	// turns counts usual questions to a dumb node.
+	// turns counts usual questions to a dumb node since it became one.
 	turns int
 	// called and calling: a chased node gave a sign of life.
 	called  time.Time
@@ -57,8 +57,8 @@ const (
 	// enough is how many questions must be unanswered before silence is certain, however long it lasted, and soughtEnough how
 	// many of them must be solicitations: that echo is dropped from now on, on all nodes at once, is somebody's new firewall.
 	enough, soughtEnough = 3, 2
-	// dumbAfter: a node that drops echo is asked by ARP or neighbour solicitation from then on, and by echo once in
-	// dumbRetry questions.
+	// dumbAfter: a node that drops echo is asked by ARP or neighbour solicitation from then on, and by echo with the first question,
+	// the second, fourth and so on, at last once in dumbRetry: the sooner it is cleared of that the better.
 	dumbAfter, dumbRetry = 4, 16
 	// callAgain is the least time between two rounds of questions to a chased node that gives signs of life.
 	callAgain = 200 * time.Millisecond
@@ -88,8 +88,8 @@ type target struct {
 	covered time.Time
 	// sought is how many of the unanswered questions, those that don't count too, were solicitations.
 	sought int
-	// echoed is when the first echo was sent that is unanswered.
-	echoed time.Time
+	// echoed is when the first echo was sent that is unanswered, solicited when the last solicitation was.
+	echoed, solicited time.Time
 	// unproven: a verdict about it was withheld.
 	unproven bool
 	// claimant claimed the address last. successor is watched in the target's stead; it is a shadow of it.
@@ -118,6 +118,7 @@ func (c *Core) query(t *target, kind Kind, now time.Time) Probe {
 func (c *Core) probe(t *target, kind Kind, now time.Time) Probe {
 	if kind == Solicit {
 		t.sought++
+		t.solicited = now
 		p := t.peer
 		if p.sought == 0 || c.heardSince(p, p.soughtFrom) {
 			p.sought, p.soughtFrom = 0, now
