@@ -277,7 +277,7 @@ func (s *settings) alarms(ctx context.Context, p printer) error {
 		takeovers := rows.new(atMost("false alarms: takeovers", "takeovers", mark, bound))
 		daily := rows.new(atMost("false alarms: takeovers per node and day", "takeovers", mark, bound))
 		for seed := range s.seeds {
-			result, err := e.FalseAlarms(ctx, scenario.Disturbed(uint64(seed+1)), time.Duration(s.minutes)*time.Minute)
+			result, err := e.FalseAlarms(ctx, scenario.Disturbed(s.firstSeed+uint64(seed)), time.Duration(s.minutes)*time.Minute)
 			p("false alarms, "+profile, result)
 			if err != nil {
 				return err
