@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"evenkeel.io/evenkeel/test/lab"
 	"evenkeel.io/evenkeel/test/scenario"
 )
 
@@ -94,6 +95,16 @@ func apiOutage(ctx context.Context, t *testing.T, e *scenario.Env) {
 	}
 	if outage.Moves > 0 || outage.Unanswered.Unanswered > 0 || outage.Restarts != len(e.Nodes) {
 		t.Errorf("%+v, want no moves and every probe answered", outage)
+	}
+	// Controller and scheduler wait for their leases to run out before they work again: later chapters count on them.
+	if _, err := e.CreateService(ctx, "after-outage", scenario.Options(lab.ServiceOptions{})); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := e.Announced(ctx, "after-outage"); err != nil {
+		t.Fatal(err)
+	}
+	if err := e.DeleteAll(ctx, []string{"after-outage"}); err != nil {
+		t.Fatal(err)
 	}
 }
 
