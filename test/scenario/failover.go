@@ -210,8 +210,12 @@ func (e *Env) cutInOutage(ctx context.Context, n *lab.Node, result *Loss) error 
 	return e.comeBack(ctx, result, n, result.Fault, vips, func(ctx context.Context, _ ...string) error { return e.onGuard(ctx, guardAgain) })
 }
 
-// settleFor waits until all is well, and standbys are where the loss of n comes out evenly.
+// settleFor waits until all is well, and standbys are where the loss of n comes out evenly. Backends are waited for first: a request that
+// is sent to one on the lost node would say nothing about its VIP.
 func (e *Env) settleFor(ctx context.Context, n *lab.Node, result *Loss) error {
+	if err := e.servedLocally(ctx); err != nil {
+		return err
+	}
 	begin := time.Now()
 	if err := e.Whole(ctx); err != nil {
 		return err

@@ -11,6 +11,10 @@ import (
 	"strconv"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
+
 	"evenkeel.io/evenkeel/test/lab"
 )
 
@@ -74,6 +78,34 @@ func (e *Env) served(ctx context.Context, vip netip.Addr, from ...*lab.Netns) er
 		})
 		if err != nil {
 			return fmt.Errorf("asking %s before: %w", vip, err)
+		}
+	}
+	return nil
+}
+
+// servedLocally waits until the kube-proxy of every node sends what comes for a Service that prefers the same node to the backend there.
+// After a node was away Kubernetes takes its endpoints for not ready for a while, and without an outage nobody waits for that.
+func (e *Env) servedLocally(ctx context.Context) error {
+	services, err := e.Kube.CoreV1().Services("default").List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return fmt.Errorf("listing Services: %w", err)
+	}
+	for _, n := range e.Nodes {
+		for _, service := range services.Items {
+			if ptr.Deref(service.Spec.TrafficDistribution, "") != corev1.ServiceTrafficDistributionPreferSameNode {
+				continue
+			}
+			url := lab.URL(netip.MustParseAddr(service.Spec.ClusterIP), 80)
+			err := patiently(ctx, func(ctx context.Context) error {
+				response, err := n.Get(ctx, url)
+				if err == nil && response.Body != n.Name() {
+					err = fmt.Errorf("%s answers Service %s on %s", response.Body, service.Name, n.Name())
+				}
+				return err
+			})
+			if err != nil {
+				return fmt.Errorf("waiting for backends: %w", err)
+			}
 		}
 	}
 	return nil
