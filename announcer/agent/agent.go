@@ -138,6 +138,8 @@ type placeState struct {
 	// bindLater: the machine asked to bind, the guard isn't in force yet, or not all that is to be handed on as of handing is.
 	bindLater bool
 	handing   uint64
+	// bindBy is when what is to be handed on is no longer waited for; zero: it is, for as long as it takes.
+	bindBy time.Time
 	// owner is the placeholder that the address is held for, also when it is gone.
 	owner placeholder.Placeholder
 	since time.Time
@@ -178,6 +180,9 @@ func (a *Agent) Run(ctx context.Context) error {
 			}
 		}
 		if due := a.askUnsure(ctx, now); due.Before(next) {
+			next = due
+		}
+		if due := a.bindReady(ctx); !due.IsZero() && due.Before(next) {
 			next = due
 		}
 		a.follow()

@@ -76,6 +76,7 @@ func (r *rig) turn() {
 			item()
 		}
 	}
+	r.bindReady(r.ctx)
 	r.follow()
 	r.setTargets()
 	r.setHandoff(r.ctx)

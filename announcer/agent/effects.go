@@ -35,7 +35,11 @@ func (a *Agent) carryOut(ctx context.Context, addr netip.Addr, effects []place.E
 			a.setGuard(ctx)
 			a.moved = true
 			a.setHandoff(ctx) // in the kernel before anybody hears of us
-			if p.handing = a.handing; !a.mayBind(addr, p) {
+			p.handing, p.bindBy = a.handing, time.Time{}
+			if p.Silenced() != (place.MAC{}) {
+				p.bindBy = a.opts.Clock.Now().Add(takeoverPatience)
+			}
+			if !a.mayBind(addr, p) {
 				p.bindLater = true // the guard's answer, or the handoff's, brings us back
 				continue
 			}
@@ -123,19 +127,35 @@ func (a *Agent) setGuard(ctx context.Context) {
 	})
 }
 
-// bindReady binds what was only waiting for the guard or the handoff.
-func (a *Agent) bindReady(ctx context.Context) {
+// takeoverPatience is how long a VIP of a dead node waits for what is to be handed on to its earlier owners, whose connections our
+// kernel would reset meanwhile. Usually that takes two milliseconds. But the kernel commits one nftables transaction of a network
+// namespace at a time, and whoever closes such a socket (nft does, for each of kube-proxy's changes) keeps others waiting until what was
+// deleted before is freed, half a second and more on a busy machine (nf_tables_api.c, nft_rcv_nl_event). The VIP answers nobody by then.
+const takeoverPatience = 25 * time.Millisecond
+
+// bindReady binds what was only waiting for the guard or the handoff. It returns when the next one has waited for long enough; zero: none
+// does.
+func (a *Agent) bindReady(ctx context.Context) (due time.Time) {
 	for addr, p := range a.places {
-		if p.bindLater && p.State() == place.Binding && a.mayBind(addr, p) {
+		if !p.bindLater || p.State() != place.Binding {
+			continue
+		}
+		if a.mayBind(addr, p) {
 			p.bindLater = false
 			a.carryOut(ctx, addr, a.bind(ctx, p, addr, p.NIC()))
+			continue
+		}
+		if a.guardReady(addr) && !p.bindBy.IsZero() && (due.IsZero() || p.bindBy.Before(due)) {
+			due = p.bindBy
 		}
 	}
+	return due
 }
 
 // mayBind says whether all is in the kernel that has to be there before an address is.
 func (a *Agent) mayBind(addr netip.Addr, p *placeState) bool {
-	return a.guardReady(addr) && a.handedOn >= p.handing
+	waited := !p.bindBy.IsZero() && !a.opts.Clock.Now().Before(p.bindBy)
+	return a.guardReady(addr) && (a.handedOn >= p.handing || waited)
 }
 
 var protoOf = map[string]protect.Proto{"tcp": protect.TCP, "udp": protect.UDP, "sctp": protect.SCTP}

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -55,6 +56,38 @@ func TestAPromotedStandbyIsBoundOnceConnectionsAreHandedOn(t *testing.T) {
 	if address := r.saved.VIPs[0].Addresses[0]; address.Silenced || address.Peer != mac3.String() {
 		t.Errorf("saved %+v: the next process would take node-3 for dead", address)
 	}
+}
+
+// TestATakeoverDoesNotWaitForABusyKernel: kube-proxy's changes of rules may keep ours waiting for seconds, and nobody answers meanwhile.
+func TestATakeoverDoesNotWaitForABusyKernel(t *testing.T) {
+	r := guarding(t)
+	r.slow = true
+	r.event(liveness.Silent)
+	r.expect()
+	if due := r.bindReady(r.ctx); !due.Equal(r.clock.Now().Add(takeoverPatience)) {
+		t.Errorf("the loop comes back at %v, want %v from now", due, takeoverPatience)
+	}
+	r.clock.Step(takeoverPatience)
+	r.turn()
+	r.expect("bind 192.0.2.10", "announce 192.0.2.10")
+	for _, done := range r.handoffs {
+		done()
+	}
+	r.turn()
+	r.expect()
+}
+
+func TestAPlannedMoveWaitsForABusyKernel(t *testing.T) {
+	r := guarding(t)
+	r.slow = true
+	promoted := standbyPod("s")
+	promoted.Labels[placeholder.LabelRole] = "active"
+	promoted.Annotations[placeholder.AnnotationTerm] = "2"
+	r.PodChanged(r.ctx, promoted)
+	r.turn()
+	r.clock.Step(time.Minute)
+	r.turn()
+	r.expect()
 }
 
 func TestWhatASilentNodeServedIsNotHandedOn(t *testing.T) {
