@@ -174,15 +174,15 @@ func (a *Agent) Run(ctx context.Context) error {
 		for _, addr := range a.dueAt(now) {
 			a.carryOut(ctx, addr, a.places[addr].Tick(now))
 		}
-		for _, p := range a.places {
+		if due := a.bindReady(ctx); !due.IsZero() && due.Before(next) {
+			next = due
+		}
+		for _, p := range a.places { // after all that sets deadlines
 			if deadline := p.Deadline(); !deadline.IsZero() && deadline.Before(next) {
 				next = deadline
 			}
 		}
 		if due := a.askUnsure(ctx, now); due.Before(next) {
-			next = due
-		}
-		if due := a.bindReady(ctx); !due.IsZero() && due.Before(next) {
 			next = due
 		}
 		a.follow()

@@ -130,7 +130,7 @@ func (a *Agent) setGuard(ctx context.Context) {
 // takeoverPatience is how long a VIP of a dead node waits for what is to be handed on to its earlier owners, whose connections our
 // kernel would reset meanwhile. Usually that takes two milliseconds. But the kernel commits one nftables transaction of a network
 // namespace at a time, and whoever closes such a socket (nft does, for each of kube-proxy's changes) keeps others waiting until what was
-// deleted before is freed, half a second and more on a busy machine (nf_tables_api.c, nft_rcv_nl_event). The VIP answers nobody by then.
+// deleted before is freed, half a second and more on a busy machine (nf_tables_api.c, nft_rcv_nl_event). Nobody answers for the VIP meanwhile.
 const takeoverPatience = 25 * time.Millisecond
 
 // bindReady binds what was only waiting for the guard or the handoff. It returns when the next one has waited for long enough; zero: none
