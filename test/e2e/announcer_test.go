@@ -97,13 +97,11 @@ func apiOutage(ctx context.Context, t *testing.T, e *scenario.Env) {
 		t.Errorf("%+v, want no moves and every probe answered", outage)
 	}
 	// Controller and scheduler wait for their leases to run out before they work again: later chapters count on them.
-	if _, err := e.CreateService(ctx, "after-outage", scenario.Options(lab.ServiceOptions{})); err != nil {
+	after := []string{"after-outage"}
+	if err := e.CreateAll(ctx, after, lab.ServiceOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := e.Announced(ctx, "after-outage"); err != nil {
-		t.Fatal(err)
-	}
-	if err := e.DeleteAll(ctx, []string{"after-outage"}); err != nil {
+	if err := e.DeleteAll(ctx, after); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -211,12 +211,12 @@ func (e *Env) cutInOutage(ctx context.Context, n *lab.Node, result *Loss) error 
 }
 
 // settleFor waits until all is well, and standbys are where the loss of n comes out evenly. Backends are waited for first: a request that
-// is sent to one on the lost node would say nothing about its VIP.
+// is sent to one on the lost node would say nothing about its VIP. That is part of the settling, as standbys settle meanwhile.
 func (e *Env) settleFor(ctx context.Context, n *lab.Node, result *Loss) error {
+	begin := time.Now()
 	if err := e.servedLocally(ctx); err != nil {
 		return err
 	}
-	begin := time.Now()
 	if err := e.Whole(ctx); err != nil {
 		return err
 	}
