@@ -28,6 +28,7 @@ func addKnownTypes(scheme *runtime.Scheme) error {
 		&VIP{}, &VIPList{},
 		&VIPPool{}, &VIPPoolList{},
 		&VIPNode{}, &VIPNodeList{},
+		&VIPNodeTraffic{}, &VIPNodeTrafficList{},
 	)
 	metav1.AddToGroupVersion(scheme, GroupVersion)
 	return nil
