@@ -34,6 +34,8 @@ type Reconciler struct {
 	Keeper   *place.Keeper
 	Statuses serving.Statuses
 	Teller   *serving.Teller
+	// Endpoints of the Services, for those whose traffic policy is Local.
+	Endpoints *fleet.Endpoints
 	// Nodes are the cluster's; Suspects keeps VIPs off those that fell silent.
 	Nodes    *fleet.Book
 	Suspects Suspects
@@ -124,7 +126,7 @@ func (r *Reconciler) reconcile(ctx context.Context, vip *v1alpha1.VIP) (time.Dur
 		return 0, err
 	}
 	r.warnStandbys(subject, view)
-	wait, err := r.report(ctx, vip, service, observe(vip, turn.Places, out), view, turn.Places)
+	wait, err := r.report(ctx, vip, service, observe(vip, turn.Places, out).serving(view), view, turn.Places)
 	return sooner(sooner(wait, out.retry), again), err
 }
 
