@@ -56,7 +56,9 @@ func (w *world) endpoints(on ...string) {
 	w.create(slice)
 }
 
-func local(s *corev1.Service) { s.Spec.ExternalTrafficPolicy = corev1.ServiceExternalTrafficPolicyLocal }
+func local(s *corev1.Service) {
+	s.Spec.ExternalTrafficPolicy = corev1.ServiceExternalTrafficPolicyLocal
+}
 
 // localWorld is like guarded, with a Service of policy Local and endpoints on the nodes that are given; without a second one there is
 // no standby.
