@@ -116,6 +116,9 @@ func (r *Reconciler) reconcile(ctx context.Context, vip *v1alpha1.VIP) (time.Dur
 	if wait := turn.Unseen(); wait > 0 {
 		return wait, nil // the watch that shows it brings us back
 	}
+	if renewed, err := turn.Renew(ctx); renewed || err != nil {
+		return 0, err // the watch that shows it brings us back
+	}
 	view, again := r.view(subject, turn.Places, r.Clock.Now())
 	decision := failover.Decide(view)
 	out, err := r.act(ctx, turn, subject, decision)
