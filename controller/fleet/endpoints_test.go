@@ -5,12 +5,16 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
 	"evenkeel.io/evenkeel/api/endpoints"
+	"evenkeel.io/evenkeel/api/v1alpha1"
+	"evenkeel.io/evenkeel/controller/failover"
 )
 
 var vipAddresses = []netip.Addr{netip.MustParseAddr("192.0.2.10")}
@@ -25,6 +29,27 @@ func aSlice(name, service string, nodes ...string) *discoveryv1.EndpointSlice {
 		s.Endpoints = append(s.Endpoints, discoveryv1.Endpoint{NodeName: &node, Addresses: []string{"10.0.0." + node}})
 	}
 	return s
+}
+
+func TestANodeThatLacksOnlyEndpointsSaysSo(t *testing.T) {
+	var vipNodes []v1alpha1.VIPNode
+	var nodes []corev1.Node
+	for _, name := range []string{"1", "2", "3"} {
+		vipNodes = append(vipNodes, v1alpha1.VIPNode{ObjectMeta: metav1.ObjectMeta{Name: name}, Status: v1alpha1.VIPNodeStatus{
+			Interfaces: []v1alpha1.NodeInterface{{Name: "eth0", Addresses: []string{"192.0.2.10" + name + "/24"}, Carrier: name != "3"}}}})
+		nodes = append(nodes, corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name}})
+	}
+	f := Of(vipNodes, nodes, Options{}, time.Unix(0, 0))
+	demand := Demand{Addresses: vipAddresses, Local: endpoints.Local{endpoints.Of(aSlice("s", "shop", "1"))}}
+	for name, want := range map[string]string{"1": "", "2": failover.NoEndpoint, "3": "NoCarrier"} {
+		if got := f.For(demand)[name]; got.Why != want || got.Able != (want == "") {
+			t.Errorf("node %s: %+v, want %q", name, got, want)
+		}
+	}
+	demand.Local = nil
+	if got := f.For(demand)["2"]; !got.Able {
+		t.Errorf("without such a Service: %+v", got)
+	}
 }
 
 func TestEndpointsTellOnlyWhoseNodesChanged(t *testing.T) {

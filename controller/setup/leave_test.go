@@ -193,6 +193,14 @@ func TestAPlaceholderThatWaitsFollowsItsPool(t *testing.T) {
 	if w.pod("192-0-2-10-1").Spec.Affinity == nil {
 		t.Fatal("the first placeholder has no affinity: this test shows nothing")
 	}
+	change(w, w.pod("192-0-2-10-1"), func(p *corev1.Pod) { // as admission may do
+		p.Spec.Tolerations = append(p.Spec.Tolerations, corev1.Toleration{Key: "added", Operator: corev1.TolerationOpExists})
+	})
+	w.writes = nil
+	w.settle()
+	if len(w.writes) > 0 {
+		t.Errorf("writes %q about what others added", w.writes)
+	}
 	change(w, w.pool("main"), func(p *v1alpha1.VIPPool) {
 		p.Spec.NodeSelector = nil
 		p.Spec.Tolerations = []corev1.Toleration{{Key: "edge", Operator: corev1.TolerationOpExists}}

@@ -9,6 +9,7 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/utils/ptr"
 
 	"evenkeel.io/evenkeel/api/placeholder"
@@ -236,5 +237,26 @@ func TestARestartBesideALocalVIPWritesNothing(t *testing.T) {
 	w.settle()
 	if len(w.writes) > 0 {
 		t.Errorf("writes %q", w.writes)
+	}
+}
+
+func TestTheCacheKeepsOfSlicesOnlyWhereEndpointsAre(t *testing.T) {
+	found := false
+	for obj, options := range CacheOptions(ns).ByObject {
+		if _, ok := obj.(*discoveryv1.EndpointSlice); !ok {
+			continue
+		}
+		found = true
+		if options.Label.Matches(labels.Set{corev1.IsHeadlessService: ""}) || !options.Label.Matches(labels.Set{discoveryv1.LabelServiceName: "web"}) {
+			t.Errorf("selector %s", options.Label)
+		}
+		node := "node-1"
+		got, err := options.Transform(&discoveryv1.EndpointSlice{Endpoints: []discoveryv1.Endpoint{{NodeName: &node, Addresses: []string{"10.0.0.1"}}}})
+		if err != nil || got.(*discoveryv1.EndpointSlice).Endpoints[0].Addresses != nil {
+			t.Errorf("%+v, %v", got, err)
+		}
+	}
+	if !found {
+		t.Error("EndpointSlices are cached whole")
 	}
 }

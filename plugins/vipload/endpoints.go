@@ -23,6 +23,14 @@ func indexByService(obj any) ([]string, error) {
 	return []string{service.String()}, nil
 }
 
+// strip keeps of EndpointSlices what is read. Nobody else in the scheduler reads them.
+func strip(obj any) (any, error) {
+	if slice, ok := obj.(*discoveryv1.EndpointSlice); ok {
+		endpoints.Strip(slice)
+	}
+	return obj, nil
+}
+
 // endpointIndex is the part of a cache.Indexer that is used.
 type endpointIndex interface {
 	ByIndex(indexName, indexedValue string) ([]any, error)

@@ -66,6 +66,9 @@ func New(ctx context.Context, args runtime.Object, handle fwk.Handle) (fwk.Plugi
 	if err != nil {
 		return nil, fmt.Errorf("making %s: indexing pods: %w", Name, err)
 	}
+	if err := factory.Discovery().V1().EndpointSlices().Informer().SetTransform(strip); err != nil {
+		return nil, fmt.Errorf("making %s: keeping less of EndpointSlices: %w", Name, err)
+	}
 	sliceIndexer, err := indexed(factory.Discovery().V1().EndpointSlices().Informer(), serviceIndex, indexByService)
 	if err != nil {
 		return nil, fmt.Errorf("making %s: indexing EndpointSlices: %w", Name, err)
