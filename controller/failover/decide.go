@@ -178,6 +178,7 @@ func (v View) placed(d *Decision) {
 	case node.Suspicion != "" && !v.Live.Reported:
 		v.replace(d, WhyUnconfirmed)
 	case node.Suspicion != "": // only a silent wire or a takeover moves what was there
+	case node.unserved() && v.Live.justPlaced(): // its report brings us back
 	case node.unserved():
 		v.leave(d, WhyEndpoints)
 	case !node.Able:

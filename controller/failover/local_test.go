@@ -72,6 +72,19 @@ func TestDecideWithPolicyLocal(t *testing.T) {
 		"while standbys go": {
 			View{Live: pending, Standbys: []Pod{guarding("b")}, Wanted: 1, Unserved: true, Nodes: nodes(unserved, unserved, unserved)},
 			Decision{Withdraw: true, Delete: ones("standby-b")}},
+		"what the scheduler has just placed may have an endpoint that is news to us": {
+			View{Live: &Pod{Name: "new", Node: "a"}, Wanted: 1, Unserved: true, Nodes: nodes(unserved, unserved, unserved)}, Decision{}},
+		"until it is reported on": {
+			View{Live: &Pod{Name: "new", Node: "a", Reported: true}, Wanted: 1, Unserved: true, Nodes: nodes(unserved, unserved, unserved)},
+			Decision{Withdraw: true, Delete: ones("new")}},
+		"or should have been": {
+			View{Live: &Pod{Name: "new", Node: "a", Overdue: true}, Wanted: 1, Unserved: true, Nodes: nodes(unserved, unserved, unserved)},
+			Decision{Withdraw: true, Delete: ones("new"), Suspect: map[string]string{"a": NoReport}}},
+		"likewise while others have endpoints": {
+			View{Live: &Pod{Name: "new", Node: "a"}, Wanted: 1, Nodes: nodes(unserved, good, good)}, Decision{}},
+		"and it is left once it is reported on": {
+			View{Live: &Pod{Name: "new", Node: "a", Reported: true}, Wanted: 1, Nodes: nodes(unserved, good, good)},
+			Decision{CreateActive: true, Why: WhyEndpoints}},
 		"a takeover is taken note of before": {
 			View{Live: announcing("a"), Standbys: []Pod{tookOver("b")}, Wanted: 1, Unserved: true, Nodes: nodes(unserved, unserved, unserved)},
 			Decision{Promote: "standby-b", Why: WhyNodeSilent, Suspect: map[string]string{"a": FellSilent}}},

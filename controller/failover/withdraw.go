@@ -14,6 +14,9 @@ const (
 // would only drop their packets isn't where they go. One active placeholder stays, without a node: the scheduler places it as soon as
 // an endpoint appears. It keeps the VIP's place in the queue and says why it waits.
 func (v View) withdraw(d *Decision) {
+	if v.Live != nil && v.Live.justPlaced() {
+		return // its report brings us back
+	}
 	for _, pod := range append(append([]Pod{}, v.Standbys...), v.Surplus...) {
 		d.Delete[pod.Name] = v.node(pod.Node).silent()
 	}
@@ -25,6 +28,10 @@ func (v View) withdraw(d *Decision) {
 		d.CreateActive, d.Why = true, WhyEndpoints
 	}
 }
+
+// justPlaced: the scheduler has chosen its node, and its announcer hasn't had the time to report. The scheduler has a watch of its own:
+// it may know of an endpoint that we don't know of yet.
+func (p Pod) justPlaced() bool { return p.Node != "" && !p.Reported && !p.Overdue }
 
 // onlyEndpointsMissing counts the nodes where another placeholder might be placed if they had endpoints.
 func (v View) onlyEndpointsMissing() int {
