@@ -29,6 +29,20 @@ func (v View) withdraw(d *Decision) {
 	}
 }
 
+// Stranded names the node that a VIP stays on though it has no endpoint of its Services, as no node that can have the VIP has one;
+// empty: it doesn't.
+func Stranded(v View) string {
+	if v.Unserved || v.Live == nil || !v.node(v.Live.Node).unserved() {
+		return ""
+	}
+	for _, node := range v.Nodes {
+		if node.fit() {
+			return "" // there it goes
+		}
+	}
+	return v.Live.Node
+}
+
 // justPlaced: the scheduler has chosen its node, and its announcer hasn't had the time to report. The scheduler has a watch of its own:
 // it may know of an endpoint that we don't know of yet.
 func (p Pod) justPlaced() bool { return p.Node != "" && !p.Reported && !p.Overdue }

@@ -200,6 +200,26 @@ func TestAWithdrawnPlaceholderIsReleasedBeforeItIsDeleted(t *testing.T) {
 	}
 }
 
+func TestAVIPThatNoNodeWithAnEndpointCanHaveStaysAndIsTold(t *testing.T) {
+	w := localWorld(t, 3, "node-1", "node-2")
+	for _, name := range []string{"node-2", "node-3"} {
+		change(w, w.node(name), func(n *corev1.Node) { n.Labels = map[string]string{corev1.LabelNodeExcludeBalancers: ""} })
+	}
+	w.settle()
+	w.told()
+	w.endpoints("node-2", "node-3")
+	w.settle()
+	w.wants("where it is", w.vip("192-0-2-10").Status.Node, "node-1")
+	w.wantsTold("Warning NoEligibleNode 192.0.2.10 stays on node-1, which has no ready pod of the Service any more")
+	w.pass(time.Hour)
+	w.wants("told again", w.told(), "")
+	change(w, w.node("node-3"), func(n *corev1.Node) { n.Labels = nil })
+	w.settle()
+	w.announce("192-0-2-10-3", "node-3")
+	w.settle()
+	w.wants("where it is", w.vip("192-0-2-10").Status.Node, "node-3")
+}
+
 func TestAServiceWithoutPodsWaitsForThem(t *testing.T) {
 	w := newWorld(t, append(append(aNode(1), aNode(2)...), aPool("main", "192.0.2.10"), aService("web", local))...)
 	w.settle()

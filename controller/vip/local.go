@@ -2,7 +2,9 @@ package vip
 
 import (
 	"context"
+	"fmt"
 	"slices"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -13,6 +15,7 @@ import (
 	"evenkeel.io/evenkeel/api/v1alpha1"
 	"evenkeel.io/evenkeel/controller/failover"
 	"evenkeel.io/evenkeel/controller/place"
+	"evenkeel.io/evenkeel/controller/serving"
 )
 
 // noEndpoints is what is said of a VIP that is withdrawn.
@@ -44,6 +47,19 @@ func (r *Reconciler) localOf(ctx context.Context, vip *v1alpha1.VIP) endpoints.L
 func announces(pod *corev1.Pod) bool {
 	c := placeholder.ConditionOf(pod, placeholder.ConditionAnnounced)
 	return c != nil && c.Status == corev1.ConditionTrue
+}
+
+// warnStranded tells of a VIP that reaches nobody where it is and has nowhere to go.
+func (r *Reconciler) warnStranded(s place.Subject, v failover.View) {
+	node := failover.Stranded(v)
+	if node == "" {
+		r.Teller.Settle(s.Service.GetUID(), "stranded")
+		return
+	}
+	r.Teller.TellOnce(s.Service, "stranded", serving.Event{Warning: true, Reason: "NoEligibleNode", Action: "Move",
+		Note: fmt.Sprintf("%s stays on %s, which has no ready pod of the Service any more (externalTrafficPolicy is Local), because none of the nodes that have one "+
+			"can announce it. Run pods on nodes that can, or see what keeps the others from it (kubectl get vipnodes, the pool's nodeSelector, the label %s). It moves by itself then",
+			strings.Join(s.VIP.Spec.Addresses, " and "), node, corev1.LabelNodeExcludeBalancers)})
 }
 
 // withdraw ends a VIP's announcement: its placeholders let go at once and go.

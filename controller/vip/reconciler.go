@@ -129,6 +129,7 @@ func (r *Reconciler) reconcile(ctx context.Context, vip *v1alpha1.VIP) (time.Dur
 		return 0, err
 	}
 	r.warnStandbys(subject, view)
+	r.warnStranded(subject, view)
 	wait, err := r.report(ctx, vip, service, observe(vip, turn.Places, out).serving(view), view, turn.Places)
 	return sooner(sooner(wait, out.retry), again), err
 }
