@@ -2,6 +2,7 @@ package scenario
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"time"
@@ -132,34 +133,9 @@ func (e *Env) Follow(ctx context.Context, service string, vip netip.Addr, standb
 	if err != nil {
 		return result, err
 	}
-	asker, err := e.Client.StartAsking([]netip.Addr{vip}, askLocalEvery)
-	if err != nil {
-		return result, err
-	}
-	requester, err := e.Client.StartRequests([]netip.Addr{vip}, lab.RequestOptions{Every: connectEvery})
-	if err != nil {
-		return result, err
-	}
-	time.Sleep(afterFollowing / 2)
-	begin, err := e.PutEndpoints(ctx, service, Endpoint{Node: from, Draining: true}, Endpoint{Node: to})
-	if err != nil {
-		return result, err
-	}
-	first, err := firstAnswer(ctx, asker, vip, to, begin)
-	if err != nil {
-		return result, err
-	}
-	result.ARPMs = millis(first.Sub(begin))
-	time.Sleep(afterFollowing)
-	if _, err := e.PutEndpoints(ctx, service, ready(to)...); err != nil {
-		return result, err
-	}
-	time.Sleep(afterFollowing)
-	if err := asker.Stop(); err != nil {
-		return result, err
-	}
-	attempts, err := requester.Stop()
-	if err != nil {
+	attempts, begin, err := e.followWatched(ctx, service, vip, from, to, &result)
+	events, stopErr := recorder.Stop()
+	if err := errors.Join(err, stopErr); err != nil {
 		return result, err
 	}
 	var connects []time.Duration
@@ -176,13 +152,42 @@ func (e *Env) Follow(ctx context.Context, service string, vip netip.Addr, standb
 		}
 	}
 	result.Connect = StatsOf(connects)
-	events, err := recorder.Stop()
-	if err != nil {
-		return result, err
-	}
 	longest, _ := twoOwners(events, []netip.Addr{vip}, begin, time.Now())
 	result.TwoOwnersMs = millis(longest)
 	return result, nil
+}
+
+// followWatched makes the writes of a rollout while a client asks and connects, and returns what became of its connections and when the
+// write began that the VIP follows.
+func (e *Env) followWatched(ctx context.Context, service string, vip netip.Addr, from, to *lab.Node, result *Followed) (attempts []lab.Attempt, begin time.Time, err error) {
+	asker, err := e.Client.StartAsking([]netip.Addr{vip}, askLocalEvery)
+	if err != nil {
+		return nil, begin, err
+	}
+	defer func() { err = errors.Join(err, asker.Stop()) }()
+	requester, err := e.Client.StartRequests([]netip.Addr{vip}, lab.RequestOptions{Every: connectEvery})
+	if err != nil {
+		return nil, begin, err
+	}
+	defer func() {
+		all, stopErr := requester.Stop()
+		attempts, err = all, errors.Join(err, stopErr)
+	}()
+	time.Sleep(afterFollowing / 2)
+	if begin, err = e.PutEndpoints(ctx, service, Endpoint{Node: from, Draining: true}, Endpoint{Node: to}); err != nil {
+		return nil, begin, err
+	}
+	first, err := firstAnswer(ctx, asker, vip, to, begin)
+	if err != nil {
+		return nil, begin, err
+	}
+	result.ARPMs = millis(first.Sub(begin))
+	time.Sleep(afterFollowing)
+	if _, err := e.PutEndpoints(ctx, service, ready(to)...); err != nil {
+		return nil, begin, err
+	}
+	time.Sleep(afterFollowing)
+	return nil, begin, nil
 }
 
 // firstAnswer waits for a node's first answer for a VIP since a moment.
@@ -275,6 +280,7 @@ func (e *Env) Withdraw(ctx context.Context, service string, vip netip.Addr, back
 	if err != nil {
 		return result, err
 	}
+	defer func() { err = errors.Join(err, asker.Stop()) }()
 	time.Sleep(afterFollowing / 2)
 	gone, err := e.PutEndpoints(ctx, service)
 	if err != nil {
@@ -299,5 +305,5 @@ func (e *Env) Withdraw(ctx context.Context, service string, vip netip.Addr, back
 		return result, err
 	}
 	result.BackMs = millis(first.Sub(begin))
-	return result, asker.Stop()
+	return result, nil
 }
