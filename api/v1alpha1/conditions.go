@@ -17,6 +17,8 @@ const (
 	ReasonNotReported   = "NotReported"
 	ReasonNoPlaceholder = "NoPlaceholder"
 	ReasonReleasing     = "Releasing"
+	// ReasonNoEndpoints: the traffic policy of its Services is Local, and no node has an endpoint of theirs.
+	ReasonNoEndpoints = "NoEndpoints"
 )
 
 // Conditions of a VIPPool.

@@ -20,6 +20,8 @@ type Decision struct {
 	// NewTerm begins a new term with the roles as they are: what another node has claimed in the present one without the API's
 	// knowledge counts no more.
 	NewTerm bool
+	// Withdraw: the VIP is to be announced by nobody. What Delete names lets go at once, also the active one.
+	Withdraw bool
 	// Delete names placeholders that are of no use any more; true: at once, without waiting for their kubelet.
 	Delete map[string]bool
 	// Suspect names nodes to keep off, with the reason.
@@ -34,6 +36,7 @@ const (
 	WhyDeleted      = "PlaceholderDeleted"
 	WhyNodeUnfit    = "NodeNotEligible"
 	WhyNodeSick     = "NodeNotHealthy"
+	WhyEndpoints    = "EndpointsMoved"
 	WhyUnconfirmed  = "NotReported"
 	WhyUnplaced     = "Unschedulable"
 	WhyRolledBack   = "RolledBack"
@@ -48,6 +51,8 @@ func Decide(v View) Decision {
 	v.overdue(&d)
 	switch {
 	case v.takenOver(&d):
+	case v.Unserved:
+		v.withdraw(&d)
 	case v.Live == nil:
 		v.replace(&d, WhyDeleted)
 	case v.Live.Node == "":
@@ -131,13 +136,16 @@ func (v View) heir(fits func(Node) bool) *Pod {
 
 // unplaced waits for the scheduler, and then makes do with a standby where nothing new would be placed.
 func (v View) unplaced(d *Decision) {
-	holder := v.heir(func(n Node) bool { return n.Able && n.Suspicion == "" })
+	holder, why := v.heir(func(n Node) bool { return n.Able && n.Suspicion == "" }), WhyUnplaced
+	if back := v.holder(); back != nil && v.node(back.Node).fit() { // what the move was made for is over
+		holder, why = back, WhyRolledBack
+	}
 	switch {
 	case holder == nil:
 	case v.Live.Age < waitForNode:
 		d.Again = waitForNode - v.Live.Age
 	default:
-		d.Promote, d.Why = holder.Name, WhyUnplaced
+		d.Promote, d.Why = holder.Name, why
 	}
 	for _, pod := range v.Surplus { // one that holds the VIP stays until it is held elsewhere
 		if !pod.Announced {
@@ -170,6 +178,9 @@ func (v View) placed(d *Decision) {
 	case node.Suspicion != "" && !v.Live.Reported:
 		v.replace(d, WhyUnconfirmed)
 	case node.Suspicion != "": // only a silent wire or a takeover moves what was there
+	case node.unserved() && v.Live.justPlaced(): // its report brings us back
+	case node.unserved():
+		v.leave(d, WhyEndpoints)
 	case !node.Able:
 		v.leave(d, WhyNodeUnfit)
 	case node.Sick:
@@ -270,6 +281,8 @@ func (v View) standbys(d *Decision) {
 			d.Delete[pod.Name] = false
 		case len(good)+d.CreateStandbys+len(replaced)-i > v.Wanted && !pod.Ready:
 			d.Delete[pod.Name] = false // of no use, and not the last one that might be
+		case d.CreateStandbys == 0 && ready == len(good) && v.node(pod.Node).unserved():
+			d.Delete[pod.Name] = false // nobody is about to replace it, and nobody would serve what it took over
 		}
 	}
 }
@@ -299,7 +312,7 @@ func (v View) leastUseful(pods []Pod, onlyWaiting bool) int {
 func Guarded(v View) (ok bool, reason, message string) {
 	ready, there := 0, 0
 	for _, pod := range v.Standbys {
-		if pod.Node != "" && pod.Ready && v.node(pod.Node).Suspicion == "" {
+		if node := v.node(pod.Node); pod.Node != "" && pod.Ready && node.Suspicion == "" && !node.unserved() {
 			ready++
 		}
 		there++
@@ -307,8 +320,13 @@ func Guarded(v View) (ok bool, reason, message string) {
 	switch {
 	case v.Wanted == 0:
 		return false, "NotWanted", "unprotected: no standby is wanted"
+	case v.Unserved:
+		return false, NoEndpoints, "unprotected: no node has an endpoint that it could announce it for"
 	case ready >= v.Wanted:
 		return true, "Guarding", fmt.Sprintf("%d of %d standbys guard it", ready, v.Wanted)
+	case ready == 0 && v.free() == 0 && v.onlyEndpointsMissing() > 0:
+		return false, NoOtherEndpoint, fmt.Sprintf("unprotected: no other node that can have it has a ready endpoint (externalTrafficPolicy is Local). "+
+			"Run the Service's pods on another node too: %d could have it then", v.onlyEndpointsMissing())
 	case there == 0 && v.free() == 0:
 		return false, "SingleNode", "unprotected: no other node can have it"
 	case ready > 0 && ready == there && v.free() == 0:

@@ -19,6 +19,8 @@ type View struct {
 	Wanted int
 	// Nodes that have an announcer or had one, by name.
 	Nodes map[string]Node
+	// Unserved: its Services' traffic policy is Local, and no node at all has an endpoint of theirs.
+	Unserved bool
 	// Hold: so many nodes fell silent at once that nothing is replaced for now, but for VIPs that would be without any place.
 	Hold bool
 }
@@ -63,6 +65,11 @@ const (
 	// NoReport: a placeholder there has not been reported on.
 	NoReport = "NoReport"
 )
+
+// NoEndpoint is why a node can't announce a VIP that lacks nothing but endpoints of the VIP's Services, whose traffic policy is Local.
+const NoEndpoint = "NoEndpoint"
+
+func (n Node) unserved() bool { return n.Why == NoEndpoint }
 
 // fit: the VIP can be there, though new ones may not be placed there.
 func (n Node) fit() bool { return n.Able && !n.Sick && n.Suspicion == "" }

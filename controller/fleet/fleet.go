@@ -13,6 +13,7 @@ import (
 	"k8s.io/klog/v2"
 
 	"evenkeel.io/evenkeel/api/eligible"
+	"evenkeel.io/evenkeel/api/endpoints"
 	"evenkeel.io/evenkeel/api/v1alpha1"
 	"evenkeel.io/evenkeel/controller/failover"
 )
@@ -67,6 +68,8 @@ type Demand struct {
 	Interfaces  []string
 	Selector    *metav1.LabelSelector
 	Tolerations []corev1.Toleration
+	// Local are the nodes that serve its Services whose traffic policy is Local; without such any node does.
+	Local endpoints.Local
 }
 
 // For says what each node is to a VIP.
@@ -102,7 +105,14 @@ func (f Fleet) unable(m member, d Demand, selector labels.Selector) string {
 	if !selector.Matches(labels.Set(m.node.Labels)) {
 		return "NotSelected"
 	}
-	return string(m.facts.Refuses(d.Addresses, d.Interfaces))
+	if refusal := m.facts.Refuses(d.Addresses, d.Interfaces); refusal != eligible.None {
+		return string(refusal)
+	}
+	// The last one: of a node that lacks nothing else it may be told that pods there would help.
+	if !d.Local.Serves(m.node.Name, d.Addresses) {
+		return failover.NoEndpoint
+	}
+	return ""
 }
 
 // Hold says whether so many nodes fell silent at once that nothing is to be replaced for now, and for how much longer.

@@ -48,6 +48,7 @@ type memory struct {
 	unseen         map[string]time.Time // created, not yet shown by a watch: until when they count as being there
 	sequence, term int64                // highest used
 	failures       map[placeholder.Role]failures
+	asked          map[string]corev1.PodSpec // of nodes, by the placeholders that wait for one
 }
 
 // failures are the placeholders of a role that failed in a row.
@@ -111,6 +112,12 @@ func (m *memory) note(places Places, now time.Time) {
 			delete(m.unseen, name)
 		}
 	}
+	waiting := places.waiting()
+	for name := range m.asked {
+		if _, unseen := m.unseen[name]; !unseen && !waiting[name] {
+			delete(m.asked, name)
+		}
+	}
 	for _, role := range []placeholder.Role{placeholder.Active, placeholder.Standby} {
 		pod := places.lastOf(role)
 		if pod == nil || pod.Status.Phase != corev1.PodFailed || pod.UID == m.failures[role].last {
@@ -166,7 +173,7 @@ func (k *Keeper) enter(vip string) (*memory, bool) {
 	defer k.mu.Unlock()
 	m := k.vips[vip]
 	if m == nil {
-		m = &memory{unseen: map[string]time.Time{}, failures: map[placeholder.Role]failures{}}
+		m = &memory{unseen: map[string]time.Time{}, failures: map[placeholder.Role]failures{}, asked: map[string]corev1.PodSpec{}}
 		k.vips[vip] = m
 	}
 	if m.busy {

@@ -73,6 +73,7 @@ func (t *Turn) Create(ctx context.Context, role placeholder.Role) (*corev1.Pod, 
 	for {
 		pod := Build(t.subject, k.look, claim, before)
 		undo := t.expect(pod.Name, claim)
+		t.memory.asked[pod.Name] = askOf(pod.DeepCopy())
 		err := k.client.Create(ctx, pod)
 		if err == nil {
 			klog.FromContext(ctx).V(2).Info("Created placeholder", "vip", t.subject.VIP.Name, "pod", klog.KObj(pod), "role", role, "term", claim.Term)

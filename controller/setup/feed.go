@@ -41,6 +41,7 @@ type followers struct {
 	book    *ledger.Ledger
 	keeper  *place.Keeper
 	nodes   *fleet.Book
+	served  *fleet.Endpoints
 	reports *vip.Reports
 	spread  *standby.Spreader
 }
@@ -54,6 +55,7 @@ func addFeed(ctx context.Context, mgr manager.Manager, to followers, services *s
 		follow(ctx, f, to.seenNode, to.goneNode),
 		follow(ctx, f, to.seenVIPNode, to.goneVIPNode),
 		follow(ctx, f, to.seenPod, to.gonePod),
+		follow(ctx, f, to.served.Observe, to.served.Forget),
 	)
 	if err != nil {
 		return err

@@ -4,11 +4,16 @@ package setup
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"golang.org/x/time/rate"
 	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/selection"
+	"k8s.io/apimachinery/pkg/types"
 	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/util/workqueue"
@@ -24,6 +29,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
+	"evenkeel.io/evenkeel/api/endpoints"
 	"evenkeel.io/evenkeel/api/v1alpha1"
 	"evenkeel.io/evenkeel/controller/fleet"
 	"evenkeel.io/evenkeel/controller/ledger"
@@ -73,12 +79,25 @@ func CacheOptions(namespace string) cache.Options {
 		ByObject: map[client.Object]cache.ByObject{
 			&corev1.Pod{}:  {Namespaces: map[string]cache.Config{namespace: {}}},
 			&corev1.Node{}: {Transform: essentials},
+			// Those of headless Services, which have no VIP, don't even come over the wire.
+			&discoveryv1.EndpointSlice{}: {Transform: essentials, Label: servedSlices()},
 		},
 	}
 }
 
-// essentials keeps of a node what is read: image lists make up most of its size.
+// servedSlices leaves out EndpointSlices that can be of no LoadBalancer Service, by the label that Kubernetes' own controller gives
+// them and that kube-proxy goes by too.
+func servedSlices() labels.Selector {
+	headless, err := labels.NewRequirement(corev1.IsHeadlessService, selection.DoesNotExist, nil)
+	utilruntime.Must(err)
+	return labels.NewSelector().Add(*headless)
+}
+
+// essentials keeps of a node what is read, as image lists make up most of its size, and of an EndpointSlice where there are endpoints.
 func essentials(obj any) (any, error) {
+	if slice, ok := obj.(*discoveryv1.EndpointSlice); ok {
+		endpoints.Strip(slice)
+	}
 	if node, ok := obj.(*corev1.Node); ok {
 		node.ManagedFields, node.Annotations = nil, nil
 		status := corev1.NodeStatus{Addresses: node.Status.Addresses}
@@ -104,6 +123,7 @@ func Add(ctx context.Context, mgr manager.Manager, o Options) error {
 		statuses = serving.Statuses{Client: mgr.GetClient(), Written: written.New()}
 		teller   = serving.NewTeller(mgr.GetEventRecorder("evenkeel-controller"))
 		nodes    = fleet.NewBook(o.Nodes)
+		served   = fleet.NewEndpoints()
 		suspect  = &suspects.Reconciler{Client: mgr.GetClient(), Clock: now, Teller: teller}
 		reports  = &vip.Reports{Health: o.Health}
 	)
@@ -114,7 +134,7 @@ func Add(ctx context.Context, mgr manager.Manager, o Options) error {
 	vips := &vip.Reconciler{
 		Client: mgr.GetClient(), Reader: mgr.GetAPIReader(), Clock: now, Class: o.Class,
 		Ledger: book, Keeper: keeper, Statuses: statuses, Teller: teller,
-		Nodes: nodes, Suspects: suspect, Reports: reports, Pace: rate.NewLimiter(movesPerSecond, movesAtOnce),
+		Endpoints: served, Nodes: nodes, Suspects: suspect, Reports: reports, Pace: rate.NewLimiter(movesPerSecond, movesAtOnce),
 	}
 	spreader := standby.New(standby.Spreader{Client: mgr.GetClient(), Clock: now, Namespace: o.Look.Namespace, Nodes: nodes, Demand: vips.Demand})
 	nodes.OnChange(spreader.Poke)
@@ -122,11 +142,13 @@ func Add(ctx context.Context, mgr manager.Manager, o Options) error {
 
 	for _, add := range []func() error{
 		func() error { return addServices(mgr, o, book, services) },
-		func() error { return addVIPs(mgr, o, book, nodes, vips) },
+		func() error { return addVIPs(mgr, o, book, nodes, served, vips) },
 		func() error { return addSuspects(mgr, nodes, suspect) },
 		func() error { return addPools(mgr, book, pools) },
 		func() error { return mgr.Add(spreader) },
-		func() error { return addFeed(ctx, mgr, followers{book, keeper, nodes, reports, spreader}, services) },
+		func() error {
+			return addFeed(ctx, mgr, followers{book, keeper, nodes, served, reports, spreader}, services)
+		},
 	} {
 		if err := add(); err != nil {
 			return err
@@ -169,7 +191,7 @@ func addServices(mgr manager.Manager, o Options, book *ledger.Ledger, r *service
 	return nil
 }
 
-func addVIPs(mgr manager.Manager, o Options, book *ledger.Ledger, nodes *fleet.Book, r *vip.Reconciler) error {
+func addVIPs(mgr manager.Manager, o Options, book *ledger.Ledger, nodes *fleet.Book, served *fleet.Endpoints, r *vip.Reconciler) error {
 	queue := &wake{}
 	all := func() []reconcile.Request {
 		var requests []reconcile.Request
@@ -181,6 +203,13 @@ func addVIPs(mgr manager.Manager, o Options, book *ledger.Ledger, nodes *fleet.B
 	nodes.OnChange(func() { // any VIP may have to leave the node, or may now be guarded from it
 		for _, request := range all() {
 			queue.add(request)
+		}
+	})
+	served.OnChange(func(service types.NamespacedName) { // no wait in between: connections are being refused, or soon will be
+		for _, vip := range book.VIPs() {
+			if uses(vip, service) {
+				queue.add(named(vip.Name))
+			}
 		}
 	})
 	// The ledger is the source of VIPs, not a watch beside it: who is woken finds the ledger up to date.
@@ -223,6 +252,13 @@ func addVIPs(mgr manager.Manager, o Options, book *ledger.Ledger, nodes *fleet.B
 		return fmt.Errorf("adding the VIP controller: %w", err)
 	}
 	return nil
+}
+
+// uses says whether a VIP belongs to a Service.
+func uses(vip *v1alpha1.VIP, service types.NamespacedName) bool {
+	return slices.ContainsFunc(vip.Spec.Services, func(ref v1alpha1.ServiceReference) bool {
+		return ref.Namespace == service.Namespace && ref.Name == service.Name
+	})
 }
 
 func addSuspects(mgr manager.Manager, nodes *fleet.Book, r *suspects.Reconciler) error {

@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/time/rate"
 	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/events"
@@ -46,6 +47,8 @@ type world struct {
 	pools    *pool.Reconciler
 	suspects *suspects.Reconciler
 	nodes    *fleet.Book
+	served   *fleet.Endpoints
+	slices   map[string]discoveryv1.EndpointSlice
 	health   *health
 	recorder *events.FakeRecorder
 	known    map[string]*v1alpha1.VIP
@@ -126,10 +129,11 @@ func (w *world) restart() {
 	w.services = &service.Reconciler{Client: w.c, Reader: w.c, Clock: w.clock, Class: class, Ledger: w.book, Keeper: w.keeper, Statuses: statuses, Teller: teller}
 	w.suspects = &suspects.Reconciler{Client: w.c, Clock: w.clock, Teller: teller}
 	w.nodes = fleet.NewBook(fleet.Options{})
+	w.served, w.slices = fleet.NewEndpoints(), map[string]discoveryv1.EndpointSlice{}
 	w.health = &health{}
 	w.vips = &vip.Reconciler{
 		Client: w.c, Reader: w.c, Clock: w.clock, Class: class, Ledger: w.book, Keeper: w.keeper, Statuses: statuses, Teller: teller,
-		Nodes: w.nodes, Suspects: w.suspects, Reports: &vip.Reports{Health: w.health}, Pace: rate.NewLimiter(5, 5),
+		Endpoints: w.served, Nodes: w.nodes, Suspects: w.suspects, Reports: &vip.Reports{Health: w.health}, Pace: rate.NewLimiter(5, 5),
 	}
 	w.pools = &pool.Reconciler{Client: w.c, Clock: w.clock, Ledger: w.book, Written: written.New()}
 	w.known, w.pods = map[string]*v1alpha1.VIP{}, map[string]bool{}
@@ -178,6 +182,7 @@ func (w *world) watch() {
 	for i := range pools.Items {
 		w.book.ObservePool(&pools.Items[i])
 	}
+	w.watchEndpoints()
 	var kubeNodes corev1.NodeList
 	w.list(&kubeNodes)
 	for i := range nodes.Items {

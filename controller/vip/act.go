@@ -35,6 +35,10 @@ func (r *Reconciler) act(ctx context.Context, turn *place.Turn, s place.Subject,
 			return out, err
 		}
 	}
+	if d.Withdraw {
+		out.changed = true
+		return out, r.withdraw(ctx, turn, d)
+	}
 	byName := map[string]*corev1.Pod{}
 	for _, pod := range slices.Concat(turn.Standbys, turn.Surplus) {
 		byName[pod.Name] = pod

@@ -34,6 +34,8 @@ type Reconciler struct {
 	Keeper   *place.Keeper
 	Statuses serving.Statuses
 	Teller   *serving.Teller
+	// Endpoints of the Services, for those whose traffic policy is Local.
+	Endpoints *fleet.Endpoints
 	// Nodes are the cluster's; Suspects keeps VIPs off those that fell silent.
 	Nodes    *fleet.Book
 	Suspects Suspects
@@ -114,6 +116,9 @@ func (r *Reconciler) reconcile(ctx context.Context, vip *v1alpha1.VIP) (time.Dur
 	if wait := turn.Unseen(); wait > 0 {
 		return wait, nil // the watch that shows it brings us back
 	}
+	if renewed, err := turn.Renew(ctx); renewed || err != nil {
+		return 0, err // the watch that shows it brings us back
+	}
 	view, again := r.view(subject, turn.Places, r.Clock.Now())
 	decision := failover.Decide(view)
 	out, err := r.act(ctx, turn, subject, decision)
@@ -124,7 +129,8 @@ func (r *Reconciler) reconcile(ctx context.Context, vip *v1alpha1.VIP) (time.Dur
 		return 0, err
 	}
 	r.warnStandbys(subject, view)
-	wait, err := r.report(ctx, vip, service, observe(vip, turn.Places, out), view, turn.Places)
+	r.warnStranded(subject, view)
+	wait, err := r.report(ctx, vip, service, observe(vip, turn.Places, out).serving(view), view, turn.Places)
 	return sooner(sooner(wait, out.retry), again), err
 }
 

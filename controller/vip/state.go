@@ -12,6 +12,7 @@ import (
 
 	"evenkeel.io/evenkeel/api/placeholder"
 	"evenkeel.io/evenkeel/api/v1alpha1"
+	"evenkeel.io/evenkeel/controller/failover"
 	"evenkeel.io/evenkeel/controller/place"
 )
 
@@ -102,6 +103,14 @@ func (s *state) unannounced(main *corev1.Pod, places place.Places) {
 			s.patience = longPatience
 		}
 	}
+}
+
+// serving says of a VIP that nobody announces that nobody serves it, where that is so.
+func (s state) serving(v failover.View) state {
+	if v.Unserved && s.node == "" {
+		s.reason, s.message, s.patience = v1alpha1.ReasonNoEndpoints, noEndpoints, usualPatience
+	}
+	return s
 }
 
 func failure(pod *corev1.Pod) string {

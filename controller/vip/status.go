@@ -149,7 +149,7 @@ const guardedPatience = 5 * time.Second
 // protectionOf says what there is to say about a VIP's standbys, and after how long to look again.
 func protectionOf(vip *v1alpha1.VIP, s state, v failover.View) (protection, time.Duration) {
 	known := meta.FindStatusCondition(vip.Status.Conditions, v1alpha1.VIPGuarded)
-	if s.node == "" || v.Wanted == 0 && known == nil {
+	if s.node == "" && !(v.Unserved && known != nil) || v.Wanted == 0 && known == nil {
 		return protection{}, 0
 	}
 	var p protection
@@ -203,6 +203,8 @@ func warning(s state) (reason, note string) {
 	switch {
 	case noSlot(s.message):
 		return "NoPodSlot", what + ". A VIP takes a pod slot of the node that announces it: raise the kubelets' maxPods, add nodes or delete pods. It is tried again by itself"
+	case s.reason == v1alpha1.ReasonNoEndpoints:
+		return s.reason, what + ". Nobody announces its addresses for now: see why its pods are not ready (kubectl get endpointslices, kubectl describe pods). They are announced again by themselves, at once, when one is"
 	case s.reason == v1alpha1.ReasonUnschedulable:
 		return "NoEligibleNode", what + ". It is placed by itself as soon as a node may announce it"
 	case s.reason == placeholder.ReasonConflict:

@@ -70,13 +70,17 @@ func (r *Reconciler) Demand(ctx context.Context, name string) (fleet.Demand, boo
 	if err != nil {
 		return fleet.Demand{}, false
 	}
-	return demandOf(vip, pool), true
+	demand := demandOf(vip, pool)
+	demand.Local = r.localOf(ctx, vip)
+	return demand, true
 }
 
 // view is a VIP as the decisions about it need it.
 func (r *Reconciler) view(s place.Subject, places place.Places, now time.Time) (failover.View, time.Duration) {
 	nodes := r.Nodes.Fleet(now)
-	v := failover.View{Nodes: nodes.For(demandOf(s.VIP, s.Pool))}
+	demand := demandOf(s.VIP, s.Pool)
+	demand.Local = r.local(s.Service)
+	v := failover.View{Nodes: nodes.For(demand), Unserved: !demand.Local.Any(demand.Addresses)}
 	v.Wanted, _ = wantedStandbys(s)
 	again := nodes.NextChange()
 	if left, hold := nodes.Hold(); hold {

@@ -32,7 +32,7 @@ func (pl *VIPLoad) Filter(_ context.Context, cycle fwk.CycleState, _ *corev1.Pod
 	if facts.Sick {
 		return sickDataPlane.status()
 	}
-	if state.Local && !state.local.serves(node.Name, state.Addresses) {
+	if !state.local.Serves(node.Name, state.Addresses) {
 		return noEndpoint.status()
 	}
 	if _, held := pl.tally.of(nodeInfo, state.remember).VIPs[state.VIP]; held {

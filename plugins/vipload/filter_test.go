@@ -21,6 +21,7 @@ import (
 func TestFilter(t *testing.T) {
 	const lan, lan6 = "192.0.2.101/24", "2001:db8::101/64"
 	ready := discoveryv1.EndpointConditions{Ready: ptr.To(true)}
+	draining := discoveryv1.EndpointConditions{Ready: ptr.To(false), Serving: ptr.To(true), Terminating: ptr.To(true)}
 	excludedNode := st.MakeNode().Name("n").Label(corev1.LabelNodeExcludeBalancers, "").Obj()
 	local := localPod("p", "192.0.2.10", "web/shop").Obj()
 	dual := vipPod("p", "192.0.2.10").Annotation(placeholder.AnnotationAddresses, "192.0.2.10,2001:db8::10")
@@ -75,8 +76,9 @@ func TestFilter(t *testing.T) {
 			slices: []*discoveryv1.EndpointSlice{endpointSlice("shop", discoveryv1.AddressTypeIPv4,
 				endpoint("n", discoveryv1.EndpointConditions{Ready: ptr.To(false), Serving: ptr.To(false)}))}, want: &noEndpoint},
 		{name: "Local: a terminating endpoint that still serves isn't ready", pod: local, vipNode: vipNode("n", alive("eth0", lan)),
-			slices: []*discoveryv1.EndpointSlice{endpointSlice("shop", discoveryv1.AddressTypeIPv4,
-				endpoint("n", discoveryv1.EndpointConditions{Ready: ptr.To(false), Serving: ptr.To(true), Terminating: ptr.To(true)}))}, want: &noEndpoint},
+			slices: []*discoveryv1.EndpointSlice{endpointSlice("shop", discoveryv1.AddressTypeIPv4, endpoint("n", draining), endpoint("m", ready))}, want: &noEndpoint},
+		{name: "Local: it passes where none is ready", pod: local, vipNode: vipNode("n", alive("eth0", lan)),
+			slices: []*discoveryv1.EndpointSlice{endpointSlice("shop", discoveryv1.AddressTypeIPv4, endpoint("n", draining))}},
 		{name: "Local: an unready endpoint that is published all the same", pod: local, vipNode: vipNode("n", alive("eth0", lan)),
 			slices: []*discoveryv1.EndpointSlice{endpointSlice("shop", discoveryv1.AddressTypeIPv4,
 				endpoint("n", discoveryv1.EndpointConditions{Ready: ptr.To(true), Serving: ptr.To(false)}))}},

@@ -148,7 +148,7 @@ func TestNewKnowsAllVIPNodesAndFollowsThem(t *testing.T) {
 		state := "nothing"
 		if facts, _ := pl.nodes.get("b"); len(facts.NICs) > 0 {
 			state = "a NIC"
-			if local, err := readyEndpoints(pl.endpoints, types.NamespacedName{Namespace: "web", Name: "shop"}); err == nil && len(local) > 0 {
+			if local, err := servedBy(pl.endpoints, types.NamespacedName{Namespace: "web", Name: "shop"}); err == nil && len(local[0]) > 0 {
 				state = "a NIC and an endpoint"
 			}
 		}

@@ -9,6 +9,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	fwk "k8s.io/kube-scheduler/framework"
 
+	"evenkeel.io/evenkeel/api/endpoints"
 	"evenkeel.io/evenkeel/api/load"
 	"evenkeel.io/evenkeel/api/placeholder"
 )
@@ -22,7 +23,7 @@ var errLocalWithoutService = errors.New("annotation " + placeholder.AnnotationPo
 type preFilterState struct {
 	placeholder.Placeholder
 	after    map[string]load.After // for a standby: what each node carries after the loss of its active's node
-	local    localNodes            // with traffic policy Local: the nodes that serve the Service
+	local    endpoints.Local       // with traffic policy Local: the nodes that serve the Service
 	remember bool                  // the tally's memo may be used in this cycle
 }
 
@@ -43,7 +44,7 @@ func (pl *VIPLoad) PreFilter(_ context.Context, cycle fwk.CycleState, pod *corev
 	}
 	state := &preFilterState{Placeholder: p, remember: !cycle.IsPodGroupSchedulingCycle()}
 	if p.Local {
-		if state.local, err = readyEndpoints(pl.endpoints, p.Service); err != nil {
+		if state.local, err = servedBy(pl.endpoints, p.Service); err != nil {
 			return nil, fwk.AsStatus(fmt.Errorf("looking for endpoints of %s: %w", p.Service, err))
 		}
 	}

@@ -21,6 +21,7 @@ import (
 	fwk "k8s.io/kube-scheduler/framework"
 	"k8s.io/utils/clock"
 
+	"evenkeel.io/evenkeel/api/endpoints"
 	"evenkeel.io/evenkeel/api/v1alpha1"
 )
 
@@ -64,6 +65,9 @@ func New(ctx context.Context, args runtime.Object, handle fwk.Handle) (fwk.Plugi
 	podIndexer, err := indexed(factory.Core().V1().Pods().Informer(), pendingIndex, indexPending)
 	if err != nil {
 		return nil, fmt.Errorf("making %s: indexing pods: %w", Name, err)
+	}
+	if err := factory.Discovery().V1().EndpointSlices().Informer().SetTransform(strip); err != nil {
+		return nil, fmt.Errorf("making %s: keeping less of EndpointSlices: %w", Name, err)
 	}
 	sliceIndexer, err := indexed(factory.Discovery().V1().EndpointSlices().Informer(), serviceIndex, indexByService)
 	if err != nil {
@@ -133,7 +137,7 @@ func indexed(informer cache.SharedIndexInformer, name string, index cache.IndexF
 func watchEndpoints(factory informers.SharedInformerFactory, act *activator) error {
 	tell := func(obj any) {
 		if slice, ok := obj.(*discoveryv1.EndpointSlice); ok {
-			if service, ok := serviceOf(slice); ok {
+			if service, ok := endpoints.ServiceOf(slice); ok {
 				act.endpointsChanged(service)
 			}
 		}
@@ -141,7 +145,7 @@ func watchEndpoints(factory informers.SharedInformerFactory, act *activator) err
 	_, err := factory.Discovery().V1().EndpointSlices().Informer().AddEventHandler(cache.ResourceEventHandlerFuncs{
 		AddFunc:    tell,
 		UpdateFunc: func(_, obj any) { tell(obj) },
-		// An endpoint that goes makes no node fit, but where one family's last slice goes (see localNodes.serves).
+		// An endpoint that goes makes no node fit, but where one family's last slice goes (see endpoints.Local), or the last ready one, so that those count that still serve.
 		DeleteFunc: tell,
 	})
 	return err

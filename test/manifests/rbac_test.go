@@ -57,6 +57,7 @@ func TestRights(t *testing.T) {
 		controller: {
 			may: []string{
 				"watch services", "patch services/status", "watch nodes", "watch namespaces",
+				"get endpointslices.discovery.k8s.io", "list endpointslices.discovery.k8s.io", "watch endpointslices.discovery.k8s.io",
 				"create vips.evenkeel.io", "delete vips.evenkeel.io", "patch vips.evenkeel.io/status", "watch vips.evenkeel.io",
 				"watch vippools.evenkeel.io", "patch vippools.evenkeel.io/status", "watch vipnodes.evenkeel.io",
 				"create " + own + "pods", "delete " + own + "pods", "patch " + own + "pods", "watch " + own + "pods",
@@ -64,6 +65,7 @@ func TestRights(t *testing.T) {
 				"create default:events.events.k8s.io", "patch default:events.events.k8s.io", "create " + own + "events",
 			},
 			mayNot: []string{
+				"update endpointslices.discovery.k8s.io", "patch endpointslices.discovery.k8s.io", "create endpointslices.discovery.k8s.io",
 				"update services", "patch services", "create default:events", "update vips.evenkeel.io/finalizers", "delete services", "create default:pods", "delete kube-system:pods", "list default:pods",
 				"create vippools.evenkeel.io", "update vippools.evenkeel.io", "delete vippools.evenkeel.io", "update vipnodes.evenkeel.io/status",
 				"create " + own + "pods/binding", "create " + own + "pods/exec", "update nodes", "patch nodes/status",
