@@ -151,11 +151,18 @@ func (w *Watcher) apply(e rtnl.Event) {
 	}
 }
 
+// mayAnnounce says whether an interface is a NIC of its own, and one that ARP is spoken on: the ports of a bridge or a bond speak
+// for that, and what has no Ethernet address is a tunnel.
+func mayAnnounce(l rtnl.Link) bool { return !l.Port && len(l.MAC) == ethernetAddress }
+
+// ethernetAddress is the length of a MAC address of Ethernet in bytes.
+const ethernetAddress = 6
+
 // publish makes a new snapshot and says whether it differs from the last.
 func (w *Watcher) publish() bool {
 	nics := make([]NIC, 0, len(w.links))
 	for _, l := range w.links {
-		if !w.opts.Filter.Allows(l.Name) {
+		if !mayAnnounce(l.Link) || !w.opts.Filter.Allows(l.Name) {
 			continue
 		}
 		n := NIC{Name: l.Name, Index: l.Index, MAC: l.MAC, Up: l.Up, Carrier: l.Carrier, SpeedMbps: l.speed}
