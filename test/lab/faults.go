@@ -16,7 +16,7 @@ import (
 // namespaces with all state in them are gone.
 func (c *Cluster) PowerLoss(n *Node) error {
 	// Silence first: killing takes a while, and the dying would still answer.
-	if err := setPortState(portName(n.name), bridgeStateDisabled); err != nil {
+	if err := errors.Join(setPortState(portName(n.name), bridgeStateDisabled), n.setSecondPorts(bridgeStateDisabled)); err != nil {
 		return fmt.Errorf("cutting the power of %s: %w", n.name, err)
 	}
 	n.mu.Lock()
@@ -31,6 +31,7 @@ func (c *Cluster) PowerLoss(n *Node) error {
 		killAll(n.Netns, n.pods),
 		n.stopBackend(),
 		deleteLink(portName(n.name)),
+		n.unplugSecond(),
 		n.pods.remove(),
 		n.remove(),
 	)
