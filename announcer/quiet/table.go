@@ -173,6 +173,9 @@ func (t *Table) Set(_ context.Context, entries []protect.Entry) error {
 func (t *Table) Renew(context.Context) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if len(t.have) == 0 {
+		return nil
+	}
 	if err := t.rebuild(); err != nil {
 		return fmt.Errorf("renewing ARP table %s: %w", t.opts.Name, err)
 	}

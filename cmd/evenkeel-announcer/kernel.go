@@ -183,6 +183,11 @@ func (k *kernel) leave(ctx context.Context, lifetime time.Duration) {
 			logger.Error(err, "Renewing what is handed on for the next process failed")
 		}
 	}
+	if k.api.vipNode.Removed(ctx) {
+		// No next process is meant to come, and other nodes get the VIPs now: with a longer lifetime two would have them for as long.
+		logger.Info("This node's VIPNode was deleted: its addresses end with their present lifetime")
+		return
+	}
 	if err := k.binder.ExtendAll(ctx, lifetime); err != nil {
 		logger.Error(err, "Extending the addresses' lifetimes for the next process failed")
 	}
