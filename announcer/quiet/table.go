@@ -199,8 +199,8 @@ func (t *Table) apply(addrs []netip.Addr, want map[netip.Addr]int) error {
 	return nil
 }
 
-// transact replaces the elements of some addresses. One may have timed out, or be about to: adding it, deleting it and adding it again
-// works in either case and on every kernel, and packets see only the outcome.
+// transact replaces the elements of some addresses. One that is there may have timed out, or be about to: adding it, deleting it and
+// adding it again works in either case and on every kernel, and packets see only the outcome. A new one is just added.
 func (t *Table) transact(addrs []netip.Addr, want map[netip.Addr]int) error {
 	c, err := nft.Dial(t.opts.NetNS)
 	if err != nil {
@@ -208,17 +208,11 @@ func (t *Table) transact(addrs []netip.Addr, want map[netip.Addr]int) error {
 	}
 	var vips, homes, oldVIPs, oldHomes [][]byte
 	for _, addr := range addrs {
-		oldVIPs = append(oldVIPs, addr.AsSlice())
 		if index, ok := t.have[addr]; ok {
-			oldHomes = append(oldHomes, homeKey(addr, index))
+			oldVIPs, oldHomes = append(oldVIPs, addr.AsSlice()), append(oldHomes, homeKey(addr, index))
 		}
-		index, wanted := want[addr]
-		if !wanted {
-			continue
-		}
-		vips, homes = append(vips, addr.AsSlice()), append(homes, homeKey(addr, index))
-		if old, ok := t.have[addr]; !ok || old != index {
-			oldHomes = append(oldHomes, homeKey(addr, index))
+		if index, ok := want[addr]; ok {
+			vips, homes = append(vips, addr.AsSlice()), append(homes, homeKey(addr, index))
 		}
 	}
 	for _, step := range []struct {
@@ -226,14 +220,15 @@ func (t *Table) transact(addrs []netip.Addr, want map[netip.Addr]int) error {
 		old, now [][]byte
 	}{{t.homes(), oldHomes, homes}, {t.vips(), oldVIPs, vips}} {
 		old, now := elements(step.old, t.opts.Timeout), elements(step.now, t.opts.Timeout)
-		if err := errors.Join(c.SetAddElements(step.set, old), c.SetDeleteElements(step.set, old)); err != nil {
-			return err
+		if len(old) > 0 {
+			if err := errors.Join(c.SetAddElements(step.set, old), c.SetDeleteElements(step.set, old)); err != nil {
+				return err
+			}
 		}
-		if len(now) == 0 {
-			continue
-		}
-		if err := c.SetAddElements(step.set, now); err != nil {
-			return err
+		if len(now) > 0 {
+			if err := c.SetAddElements(step.set, now); err != nil {
+				return err
+			}
 		}
 	}
 	if err := c.Flush(); err != nil {

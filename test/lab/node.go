@@ -43,8 +43,8 @@ type Node struct {
 // fakeLabel marks nodes without a namespace.
 const fakeLabel = "lab.evenkeel.io/fake"
 
-// podsNIC is the node's end of the link to its pods.
-const podsNIC = "pods"
+// podsNIC is the node's end of the link to its pods. It has a name that CNI plugins give, so that the node has one NIC for VIPs.
+const podsNIC = "cni0"
 
 func newNode(ctx context.Context, index int, second *Second, dir string, numbers *numbers) (*Node, error) {
 	name := nodeName(index)
