@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/vishvananda/netlink"
 
@@ -108,6 +109,58 @@ func TestAMACVLANIsANICOfItsOwn(t *testing.T) {
 	if got := names(t); got != "eth0 mac0" {
 		t.Errorf("NICs = %q, want eth0 and mac0", got)
 	}
+}
+
+func TestABridgeHasNoCarrierWhereNoneOfItsPortsHas(t *testing.T) {
+	port := func(index, master int, carrier bool) link {
+		return link{Link: rtnl.Link{Index: index, Master: master, Port: true, Carrier: carrier}}
+	}
+	for _, tt := range []struct {
+		name  string
+		links []link
+		want  bool
+	}{
+		{"no ports: its own carrier counts", nil, false},
+		{"one with carrier", []link{port(1, 9, true)}, false},
+		{"one without", []link{port(1, 9, false)}, true},
+		{"one of two", []link{port(1, 9, false), port(2, 9, true)}, false},
+		{"none of two", []link{port(1, 9, false), port(2, 9, false)}, true},
+		{"another bridge's", []link{port(1, 8, false), port(2, 9, true)}, false},
+		{"a member of a VRF is no port", []link{{Link: rtnl.Link{Index: 1, Master: 9}}}, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			for range 10 { // in whatever order
+				w := Watcher{links: map[int]link{}}
+				for _, l := range tt.links {
+					w.links[l.Index] = l
+				}
+				if got := w.darkMasters()[9]; got != tt.want {
+					t.Fatalf("dark: %v, want %v", got, tt.want)
+				}
+			}
+		})
+	}
+}
+
+// TestABridgeWhosePortLosesItsCarrierIsSeenToAtOnce is about the order of news: that of the bridge itself may take a second.
+func TestABridgeWhosePortLosesItsCarrierIsSeenToAtOnce(t *testing.T) {
+	p := nstest.NewPair(t, "eth0")
+	bridge := &netlink.Bridge{LinkAttrs: attrs("br0")}
+	add(t, bridge)
+	must(t, netlink.LinkSetMaster(p.Link, bridge))
+	w := follow(t)
+	carrier := func(want bool) func() bool {
+		return func() bool {
+			return slices.ContainsFunc(w.Snapshot(), func(n NIC) bool { return n.Name == "br0" && n.Carrier == want })
+		}
+	}
+	nstest.Eventually(t, "the bridge's carrier", carrier(true))
+	peer, err := p.PeerHandle.LinkByName(p.Peer)
+	must(t, err)
+	begin := time.Now()
+	must(t, p.PeerHandle.LinkSetDown(peer))
+	nstest.Eventually(t, "the bridge to have lost it", carrier(false))
+	t.Logf("after %s", time.Since(begin))
 }
 
 func TestWhatMayAnnounce(t *testing.T) {

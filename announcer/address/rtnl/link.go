@@ -33,6 +33,8 @@ type Link struct {
 	// Port: it belongs to another interface, to which its frames go: to a bridge, a bond, a team. Members of a VRF are none, as
 	// they keep their own addresses.
 	Port bool
+	// Master is the index of the interface that it belongs to, 0 for none.
+	Master int
 }
 
 // kindVRF is what IFLA_INFO_SLAVE_KIND says of a member of a VRF (drivers/net/vrf.c).
@@ -82,6 +84,7 @@ func parseLink(data []byte) (l Link, ok bool, err error) {
 		return Link{}, false, fmt.Errorf("parsing link attributes: %w", err)
 	}
 	l.Carrier = l.Up && carrier && (oper == operUp || oper == operUnknown)
+	l.Master = int(master)
 	l.Port = master != 0 && member != kindVRF
 	return l, true, nil
 }
