@@ -100,7 +100,9 @@ func (a *Agent) NICsChanged(ctx context.Context, nics []nic.NIC) {
 		a.opts.Watch.SetNICs(ctx, nics)
 		for addr, p := range a.places {
 			if on, ok := a.nicNamed(p.NIC().Name); ok {
-				a.carryOut(ctx, addr, p.SetMAC(macOf(on)))
+				if effects := p.SetMAC(macOf(on)); len(effects) > 0 {
+					a.carryOut(ctx, addr, effects)
+				}
 			}
 			a.carryOut(ctx, addr, p.NICsChanged(a.usable, a.opts.Clock.Now()))
 		}

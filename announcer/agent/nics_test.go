@@ -115,3 +115,16 @@ func TestACarrierThatIsLostMovesOnlyThatNICsVIPs(t *testing.T) {
 	r.turn()
 	r.expect("probe 203.0.113.10")
 }
+
+func TestANewMACAddressOfANICIsAnnounced(t *testing.T) {
+	r := newRig(t)
+	r.announced()
+	r.log = nil
+	bond := nicOf("eth0", 7, "192.0.2.101/24") // with another MAC address than before
+	r.NICsChanged(r.ctx, []nic.NIC{bond})
+	r.turn()
+	r.expect("announce 192.0.2.10")
+	r.NICsChanged(r.ctx, []nic.NIC{bond})
+	r.turn()
+	r.expect()
+}
