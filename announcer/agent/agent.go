@@ -238,7 +238,9 @@ func (a *Agent) choose(addr netip.Addr, interfaces []string) (place.NIC, error) 
 	if reason != "" {
 		return place.NIC{}, noInterface(addr, interfaces, reason)
 	}
-	return place.NIC{Name: found.Name, MAC: macOf(found), RequireOwn: len(interfaces) == 0, Deaf: a.opts.Wire.Deaf(found.Name, deafAfter)}, nil
+	// What the pool's interfaces put on a NIC without an address of its own has nothing to wait behind.
+	own := len(interfaces) == 0 || found.HasFamily(addr)
+	return place.NIC{Name: found.Name, MAC: macOf(found), RequireOwn: own, Deaf: a.opts.Wire.Deaf(found.Name, deafAfter)}, nil
 }
 
 // deafAfter is how long nobody may be heard before silence means nothing: nodes ask for one another's addresses, and for those of

@@ -79,11 +79,12 @@ func (d *desired) wish(addr netip.Addr) *place.Wish {
 	if !ok {
 		return nil
 	}
-	return wishOf(owner)
+	return wishOf(owner, addr)
 }
 
-// wishOf reads what a placeholder asks of the place of each of its addresses. Its peers are in order of succession.
-func wishOf(owner placeholder.Placeholder) *place.Wish {
+// wishOf reads what a placeholder asks of the place of one of its addresses. Its peers are in order of succession.
+func wishOf(owner placeholder.Placeholder, addr netip.Addr) *place.Wish {
+	index := slices.Index(owner.Addresses, addr)
 	wish := &place.Wish{
 		Pod: string(owner.UID), Interfaces: owner.Interfaces, Term: owner.Term, Standby: owner.Role == placeholder.Standby,
 		Peers: map[place.MAC]uint8{}, Ending: owner.Ending, Release: owner.Release,
@@ -104,7 +105,7 @@ func wishOf(owner placeholder.Placeholder) *place.Wish {
 			wish.Place = at
 			continue
 		}
-		macs := macsOf(peer)
+		macs := parseMACs(peer.Expected(index))
 		for _, mac := range macs {
 			wish.Peers[mac] = at
 		}
@@ -127,9 +128,11 @@ func wishOf(owner placeholder.Placeholder) *place.Wish {
 	return wish
 }
 
-func macsOf(peer placeholder.Peer) []place.MAC {
+func macsOf(peer placeholder.Peer) []place.MAC { return parseMACs(peer.MACs) }
+
+func parseMACs(texts []string) []place.MAC {
 	var macs []place.MAC
-	for _, text := range peer.MACs {
+	for _, text := range texts {
 		if mac, err := net.ParseMAC(text); err == nil && len(mac) == 6 {
 			macs = append(macs, place.MAC(mac))
 		}

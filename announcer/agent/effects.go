@@ -109,6 +109,9 @@ func (a *Agent) setGuard(ctx context.Context) {
 			continue // with an unknown owner, an earlier process's rules stay as they are until the API has spoken
 		}
 		entry := protect.Entry{Addr: addr, Local: p.owner.Service.Name == "" || hostServed}
+		if on, ok := a.nicNamed(p.NIC().Name); ok && len(a.nics) > 1 { // with one alone there is no other to be kept quiet
+			entry.Interface = on.Index
+		}
 		for _, port := range p.owner.Ports {
 			entry.Ports = append(entry.Ports, protect.Port{Proto: protoOf[port.Protocol], Port: port.Port})
 		}

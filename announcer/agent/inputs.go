@@ -98,18 +98,22 @@ func (a *Agent) NICsChanged(ctx context.Context, nics []nic.NIC) {
 		a.nics, a.moved = nics, true
 		a.opts.Wire.SetNICs(ctx, nics)
 		a.opts.Watch.SetNICs(ctx, nics)
-		usable := func(name string) bool {
-			return slices.ContainsFunc(nics, func(n nic.NIC) bool { return n.Name == name && n.Carrier })
-		}
 		for addr, p := range a.places {
-			for _, n := range nics {
-				if n.Name == p.NIC().Name {
-					p.SetMAC(macOf(n))
+			if on, ok := a.nicNamed(p.NIC().Name); ok {
+				if effects := p.SetMAC(macOf(on)); len(effects) > 0 {
+					a.carryOut(ctx, addr, effects)
 				}
 			}
-			a.carryOut(ctx, addr, p.NICsChanged(usable, a.opts.Clock.Now()))
+			a.carryOut(ctx, addr, p.NICsChanged(a.usable, a.opts.Clock.Now()))
 		}
+		a.setGuard(ctx) // a NIC that was taken out and put back has another index
 	})
+}
+
+// usable says whether a NIC of this name is there and has a carrier.
+func (a *Agent) usable(name string) bool {
+	on, ok := a.nicNamed(name)
+	return ok && on.Carrier
 }
 
 // AddressEvent tells what became of a bound address without our doing.
@@ -131,6 +135,7 @@ func (a *Agent) AddressEvent(ctx context.Context, event address.Event) {
 			if event.Reason == address.NoNodeAddress {
 				a.logger(ctx, event.Addr).Info("An address waits until the interface has its own again")
 				a.carryOut(ctx, event.Addr, p.Missing(true))
+				a.carryOut(ctx, event.Addr, p.NICsChanged(a.usable, now)) // which may have told so before
 			}
 		case address.RestoredEvent:
 			a.opts.Metrics.Restores.Inc()

@@ -65,7 +65,7 @@ func (a *Agent) Adopt(ctx context.Context, adopted []Adopted, saved state.State)
 		p.Adopt(place.NIC{Name: one.Interface, RequireOwn: one.Binding.RequireOwn}, memoryOf(one.Saved, one.Binding.Addr), now)
 		p.since, p.owner = one.Saved.HeldSince, a.ownerOf(one.Saved)
 		if p.owner.UID != "" { // what that process was told still holds, until the API says otherwise
-			a.carryOut(ctx, one.Binding.Addr, p.SetWish(wishOf(p.owner), now))
+			a.carryOut(ctx, one.Binding.Addr, p.SetWish(wishOf(p.owner, one.Binding.Addr), now))
 		}
 	}
 	for _, vip := range saved.VIPs {
@@ -76,7 +76,7 @@ func (a *Agent) Adopt(ctx context.Context, adopted []Adopted, saved state.State)
 			p := a.place(one.Addr)
 			p.owner = a.ownerOf(vip)
 			p.Remember(memoryOf(vip, one.Addr))
-			a.carryOut(ctx, one.Addr, p.SetWish(wishOf(p.owner), now))
+			a.carryOut(ctx, one.Addr, p.SetWish(wishOf(p.owner, one.Addr), now))
 		}
 	}
 	for name := range nics {

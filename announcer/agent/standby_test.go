@@ -59,7 +59,7 @@ func TestWishOf(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			wish := wishOf(placeholder.Placeholder{Node: "node-1", Role: tt.role, Peers: tt.peers})
+			wish := wishOf(placeholder.Placeholder{Node: "node-1", Role: tt.role, Peers: tt.peers}, v4)
 			if diff := cmp.Diff(tt.want, want{wish.Active, wish.Previous, wish.Place, wish.Peers}); diff != "" {
 				t.Errorf("wish (-want +got):\n%s", diff)
 			}

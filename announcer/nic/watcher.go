@@ -151,14 +151,35 @@ func (w *Watcher) apply(e rtnl.Event) {
 	}
 }
 
+// darkMasters returns the bridges and bonds that have ports, none of them with a carrier. The kernel says so of the bridge itself up
+// to a second later, as it bundles such news (net/core/link_watch.c).
+func (w *Watcher) darkMasters() map[int]bool {
+	dark := map[int]bool{}
+	for _, l := range w.links {
+		if l.Port {
+			_, other := dark[l.Master]
+			dark[l.Master] = !l.Carrier && (dark[l.Master] || !other)
+		}
+	}
+	return dark
+}
+
+// mayAnnounce says whether an interface is a NIC of its own, and one that ARP is spoken on: the ports of a bridge or a bond speak
+// for that, and what has no Ethernet address is a tunnel.
+func mayAnnounce(l rtnl.Link) bool { return !l.Port && len(l.MAC) == ethernetAddress }
+
+// ethernetAddress is the length of a MAC address of Ethernet in bytes.
+const ethernetAddress = 6
+
 // publish makes a new snapshot and says whether it differs from the last.
 func (w *Watcher) publish() bool {
 	nics := make([]NIC, 0, len(w.links))
+	dark := w.darkMasters()
 	for _, l := range w.links {
-		if !w.opts.Filter.Allows(l.Name) {
+		if !mayAnnounce(l.Link) || !w.opts.Filter.Allows(l.Name) {
 			continue
 		}
-		n := NIC{Name: l.Name, Index: l.Index, MAC: l.MAC, Up: l.Up, Carrier: l.Carrier, SpeedMbps: l.speed}
+		n := NIC{Name: l.Name, Index: l.Index, MAC: l.MAC, Up: l.Up, Carrier: l.Carrier && !dark[l.Index], SpeedMbps: l.speed}
 		for p := range w.own[l.Index] {
 			n.Addresses = append(n.Addresses, p)
 		}

@@ -113,3 +113,25 @@ func must(t *testing.T, err error) {
 		t.Fatal(err)
 	}
 }
+
+// follow runs a Watcher until the test ends.
+func follow(t *testing.T) *Watcher {
+	t.Helper()
+	w, err := NewWatcher(Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- w.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error("Run:", err)
+		}
+		if err := w.Close(); err != nil {
+			t.Error("Close:", err)
+		}
+	})
+	return w
+}

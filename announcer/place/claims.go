@@ -10,6 +10,8 @@ import (
 // Said is a frame about the address from a machine that isn't this one.
 type Said struct {
 	From MAC
+	// NIC on which it was heard, by name. What is said on another segment is no news of this one. Empty: on the address's.
+	NIC string
 	// Kind is Probe for a machine that asks for the address: because it wants it, or, with a title, because it has it and asks who
 	// else does. All others mean that it has it, or says so.
 	Kind wire.Kind
@@ -20,6 +22,9 @@ type Said struct {
 
 // Heard tells of a frame about the address. Between nodes of the cluster the higher title wins, whatever came first.
 func (m *Machine) Heard(said Said, now time.Time) []Effect {
+	if said.NIC != "" && m.nic.Name != "" && said.NIC != m.nic.Name {
+		return nil
+	}
 	title, ours := m.titleOf(said)
 	if said.Kind == wire.Probe && !said.Titled {
 		if m.state == Held && m.isPeer(said.From) {

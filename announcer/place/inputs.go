@@ -2,33 +2,66 @@ package place
 
 import (
 	"fmt"
+	"slices"
 	"time"
 )
 
 // NICsChanged looks again for a NIC, or leaves one that lost its carrier or is gone: a port without carrier can neither
-// announce nor learn that somebody else has taken over.
+// announce nor learn that somebody else has taken over. So does an address that its NIC has no subnet for any more while another has.
 func (m *Machine) NICsChanged(usable func(name string) bool, now time.Time) []Effect {
 	switch {
 	case m.state == Waiting && m.reason == ReasonNoInterface:
 		return m.start(now)
 	case usable(m.nic.Name):
-		return nil
+		if !m.missing || m.state != Held || m.wish == nil {
+			return nil
+		}
+		if other, err := m.choose(m.addr, m.wish.Interfaces); err != nil || other.Name == m.nic.Name {
+			return nil
+		}
+		return m.leaveNIC(usable, now)
 	case m.state == Lingering:
 		return m.stepAside(MAC{}, Title{}, now)
-	case m.state == Guarding:
-		m.lost = !m.wish.Standby
-		m.wait(ReasonNoInterface, fmt.Sprintf("interface %s has no carrier", m.nic.Name))
-		return nil
-	case m.state == Held, m.state == Probing, m.state == Binding:
-		effects := m.letGo()
-		if m.wish == nil { // adopted, and the API hasn't spoken yet
-			return effects
-		}
-		m.lost = true // others may have taken over while we were cut off
-		m.wait(ReasonNoInterface, fmt.Sprintf("interface %s has no carrier", m.nic.Name))
-		return effects
+	case m.state == Guarding, m.state == Held, m.state == Probing, m.state == Binding:
+		return m.leaveNIC(usable, now)
 	}
 	return nil
+}
+
+// leaveNIC leaves the NIC for another one of this node that will do, or waits where there is none.
+func (m *Machine) leaveNIC(usable func(name string) bool, now time.Time) []Effect {
+	guarding := m.state == Guarding
+	effects := m.letGo()
+	if m.wish == nil { // adopted, and the API hasn't spoken yet
+		return effects
+	}
+	m.lost = !guarding || !m.wish.Standby // others may have taken over while we were cut off
+	other, err := m.choose(m.addr, m.wish.Interfaces)
+	switch {
+	case err != nil || !usable(other.Name):
+		m.wait(ReasonNoInterface, fmt.Sprintf("interface %s has no carrier", m.nic.Name))
+		return effects
+	case guarding:
+		return append(effects, m.guard(now)...)
+	}
+	return append(effects, m.start(now)...)
+}
+
+// rewire follows a change of the interfaces that may announce the address to another NIC. Where the node has none of them it stays
+// where it is, until the controller has found another node.
+func (m *Machine) rewire(previous *Wish, now time.Time) []Effect {
+	if previous == nil || slices.Equal(previous.Interfaces, m.wish.Interfaces) {
+		return nil
+	}
+	switch m.state {
+	case Held, Probing, Binding, Guarding:
+	default:
+		return nil
+	}
+	if other, err := m.choose(m.addr, m.wish.Interfaces); err != nil || other.Name == m.nic.Name {
+		return nil
+	}
+	return m.leaveNIC(func(string) bool { return true }, now)
 }
 
 // Verdict tells the outcome of a probe: who answers, the zero MAC for nobody. ignored is one of those who were to be ignored and

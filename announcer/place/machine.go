@@ -261,8 +261,16 @@ func (m *Machine) State() State { return m.state }
 // NIC returns where the address is or would be bound.
 func (m *Machine) NIC() NIC { return m.nic }
 
-// SetMAC tells the MAC address of the NIC, which an earlier process's addresses are on.
-func (m *Machine) SetMAC(mac MAC) { m.nic.MAC = mac }
+// SetMAC tells the MAC address of the NIC. That of a bond or a bridge may change while addresses are on it: they are announced anew.
+// Of what an earlier process left it wasn't known.
+func (m *Machine) SetMAC(mac MAC) []Effect {
+	changed := m.nic.MAC != MAC{} && m.nic.MAC != mac
+	m.nic.MAC = mac
+	if !changed || !m.Bound() || m.missing {
+		return nil
+	}
+	return []Effect{{Do: Announce, NIC: m.nic}}
+}
 
 // Title returns by what title the address is announced here.
 func (m *Machine) Title() Title { return m.title }

@@ -20,10 +20,12 @@ func (m *Machine) SetWish(wish *Wish, now time.Time) []Effect {
 	if m.Bound() && wish.Term > m.title.Term && !m.isPeer(m.takenFrom) {
 		m.chase(MAC{}, time.Time{}) // the API no longer counts on it
 	}
+	follow := m.act
 	if wish.Standby {
-		return m.standBy(previous, now)
+		follow = m.standBy
 	}
-	return m.act(previous, now)
+	effects := follow(previous, now)
+	return append(effects, m.rewire(previous, now)...)
 }
 
 // act follows a wish to be active.

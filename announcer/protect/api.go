@@ -54,6 +54,8 @@ type Port struct {
 type Entry struct {
 	Addr  netip.Addr
 	Ports []Port
+	// Interface is the index of the NIC that the VIP is announced on, for who guards ARP (package quiet); 0: not known.
+	Interface int
 	// Local says that the host itself serves the ports: a placeholder written by hand, or kube-proxy in IPVS mode,
 	// which takes over only after the input chain.
 	Local bool

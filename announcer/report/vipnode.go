@@ -29,6 +29,9 @@ const refreshFirst = time.Second
 // refreshSuspect is how often a VIPNode is read while a suspicion against it stands, which its acknowledgement ends.
 const refreshSuspect = time.Second
 
+// removedWithin is how long an answer is waited for that an announcer may do without when it stops.
+const removedWithin = 500 * time.Millisecond
+
 // VIPNodeOptions of a VIPNode. All are required.
 type VIPNodeOptions struct {
 	// Name is this node's name.
@@ -150,6 +153,15 @@ func (v *VIPNode) write(ctx context.Context) (suspect bool, err error) {
 		return suspect, fmt.Errorf("writing the status of VIPNode %s: %w", v.opts.Name, err)
 	}
 	return suspect, nil
+}
+
+// Removed says whether the API server answers, at once, that there is no VIPNode of this node: somebody has deleted it, which takes the
+// node's VIPs to other nodes. An API server that knows no VIPNodes at all (any more) says nothing of this one.
+func (v *VIPNode) Removed(ctx context.Context) bool {
+	ctx, cancel := context.WithTimeout(ctx, removedWithin)
+	defer cancel()
+	err := v.opts.Client.Get().Resource("vipnodes").Name(v.opts.Name).MaxRetries(0).Do(ctx).Error()
+	return apierrors.IsNotFound(err) && !apierrors.IsUnexpectedServerError(err)
 }
 
 // create makes the VIPNode as the Node's own, so that it goes when the Node does.

@@ -24,12 +24,26 @@ type vipNodeServer struct {
 	reads  int
 	writes int
 	handed [][]v1alpha1.Neighbour
+	fails  int // with this HTTP status, unless it is 0; unknown: there is no such resource
 }
 
 func (s *vipNodeServer) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	w.Header().Set("Content-Type", "application/json")
+	if s.fails == unknown {
+		http.NotFound(w, req)
+		return
+	}
+	if s.fails != 0 {
+		status := metav1.Status{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Status"}, Status: metav1.StatusFailure, Code: int32(s.fails)}
+		if s.fails == http.StatusNotFound {
+			status.Reason = metav1.StatusReasonNotFound
+		}
+		w.WriteHeader(s.fails)
+		_ = json.NewEncoder(w).Encode(status)
+		return
+	}
 	switch req.Method {
 	case http.MethodGet:
 		s.reads++
@@ -44,6 +58,9 @@ func (s *vipNodeServer) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	}
 	_ = json.NewEncoder(w).Encode(s.stored)
 }
+
+// unknown is what an API server without our CRDs answers.
+const unknown = -1
 
 func newVIPNode(t *testing.T, suspect *v1alpha1.Suspicion, onWire bool) (*VIPNode, *vipNodeServer) {
 	s := &vipNodeServer{stored: v1alpha1.VIPNode{
@@ -136,5 +153,35 @@ func TestNeighboursAreHandedOnAndTheSilentOnesWritten(t *testing.T) {
 		if len(server.handed) != i+1 || !cmp.Equal(server.handed[i], server.stored.Spec.Neighbours) {
 			t.Errorf("%s: handed on %v", step.name, server.handed)
 		}
+	}
+}
+
+func TestOnlyAnAPIServerThatSaysSoHasRemovedTheVIPNode(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		fails int
+		want  bool
+	}{
+		{"it is there", 0, false},
+		{"it is not", http.StatusNotFound, true},
+		{"nor is its CRD", unknown, false},
+		{"the API server has troubles of its own", http.StatusInternalServerError, false},
+		{"this announcer may not read it", http.StatusForbidden, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			v, s := newVIPNode(t, nil, true)
+			s.mu.Lock()
+			s.fails = tt.fails
+			s.mu.Unlock()
+			if got := v.Removed(t.Context()); got != tt.want {
+				t.Errorf("Removed() = %v, want %v", got, tt.want)
+			}
+		})
+	}
+	v, _ := newVIPNode(t, nil, true)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if v.Removed(ctx) {
+		t.Error("no answer at all counts as one")
 	}
 }

@@ -31,8 +31,8 @@ type Options struct {
 	Timing    probe.Timing
 	Limiter   *announce.Limiter
 	Announcer *announce.Scheduler
-	// Heard is told of machines that speak for an address which is followed, or probe for it. It must not block.
-	Heard func(h probe.Heard)
+	// Heard is told of machines that speak for an address which is followed, or probe for it, on a NIC. It must not block.
+	Heard func(nicName string, h probe.Heard)
 	// Listen is told of everything that is heard on a NIC, by whoever it is. It must not block.
 	Listen func(nicName string, h probe.Heard)
 }
@@ -57,6 +57,7 @@ type Set struct {
 }
 
 type hearing struct {
+	nic    string
 	addr   netip.Addr
 	from   probe.MAC
 	kind   probe.Kind
@@ -206,6 +207,9 @@ func (s *Set) side(l link) (*side, error) {
 func (s *Set) listen(ctx context.Context, seg *segment) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	s.mu.Lock()
+	name := seg.nic.Name // never changes; the rest of it does
+	s.mu.Unlock()
 	var readers sync.WaitGroup
 	for _, one := range []*side{seg.v4, seg.v6} {
 		readers.Go(func() {
@@ -213,13 +217,13 @@ func (s *Set) listen(ctx context.Context, seg *segment) {
 				one.prober.Hear(h)
 				s.lastHeard.Store(h.At.UnixNano())
 				seg.lastHeard.Store(h.At.UnixNano())
-				s.opts.Listen(seg.nic.Name, h)
+				s.opts.Listen(name, h)
 				if !one.prober.IsProxy(h.MAC) { // a proxy answers for everything and owns nothing
-					s.hear(h)
+					s.hear(name, h)
 				}
 			})
 			if err != nil && ctx.Err() == nil {
-				klog.FromContext(ctx).Info("Stopped listening on an interface", "interface", seg.nic.Name, "err", err)
+				klog.FromContext(ctx).Info("Stopped listening on an interface", "interface", name, "err", err)
 			}
 			cancel() // one family alone is of no use: the interface is gone
 		})
@@ -232,22 +236,22 @@ func (s *Set) listen(ctx context.Context, seg *segment) {
 	readers.Wait()
 	for _, one := range []*side{seg.v4, seg.v6} {
 		if err := one.link.Close(); err != nil {
-			klog.FromContext(ctx).V(2).Info("Closing a connection failed", "interface", seg.nic.Name, "err", err)
+			klog.FromContext(ctx).V(2).Info("Closing a connection failed", "interface", name, "err", err)
 		}
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.segments[seg.nic.Name] == seg {
-		delete(s.segments, seg.nic.Name) // so that a NIC of the same name is opened anew
+	if s.segments[name] == seg {
+		delete(s.segments, name) // so that a NIC of the same name is opened anew
 	}
 }
 
 // hear passes on what others say about addresses that are followed.
-func (s *Set) hear(h probe.Heard) {
+func (s *Set) hear(nicName string, h probe.Heard) {
 	s.mu.Lock()
 	news := s.followed[h.Addr] && !s.ownMAC(h.Source)
 	if news {
-		key := hearing{h.Addr, h.MAC, h.Kind, h.Title, h.Titled}
+		key := hearing{nicName, h.Addr, h.MAC, h.Kind, h.Title, h.Titled}
 		if last, ok := s.heard[key]; ok && h.At.Sub(last) < hearAgain {
 			news = false
 		} else {
@@ -257,7 +261,7 @@ func (s *Set) hear(h probe.Heard) {
 	}
 	s.mu.Unlock()
 	if news {
-		s.opts.Heard(h)
+		s.opts.Heard(nicName, h)
 	}
 }
 

@@ -53,7 +53,7 @@ func start(t *testing.T) *rig {
 	}
 	timing := probe.Quick()
 	timing.Late = time.Second
-	r.Set = New(Options{Timing: timing, Listen: func(string, probe.Heard) {}, Limiter: limiter, Announcer: scheduler, Heard: func(h probe.Heard) {
+	r.Set = New(Options{Timing: timing, Listen: func(string, probe.Heard) {}, Limiter: limiter, Announcer: scheduler, Heard: func(_ string, h probe.Heard) {
 		if h.Addr == vip && h.Kind != probe.KindProbe {
 			r.heard <- h.MAC
 		}
@@ -170,7 +170,7 @@ func TestAClaimOfAnotherMachineIsHeardOnlyWhileTheAddressIsFollowed(t *testing.T
 	for len(r.heard) > 0 {
 		<-r.heard
 	}
-	r.hear(probe.Heard{Addr: vip, MAC: r.peerMAC(t), Source: r.peerMAC(t), Kind: probe.KindClaim, At: time.Now()})
+	r.hear("wire0", probe.Heard{Addr: vip, MAC: r.peerMAC(t), Source: r.peerMAC(t), Kind: probe.KindClaim, At: time.Now()})
 	if len(r.heard) > 0 {
 		t.Error("a claim was passed on after it was no longer followed")
 	}

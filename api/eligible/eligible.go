@@ -97,3 +97,41 @@ func (f Facts) reach(missing Refusal, suitable func(NIC) bool) Refusal {
 	}
 	return found
 }
+
+// Choose returns the index of the NIC that an announcer picks for an address: of the named ones the first with carrier, otherwise the
+// one with the longest prefix that holds the address, then the first by name. Where none of them has carrier it is the one that would
+// be picked with it; ok is false where none is suitable at all.
+func (f Facts) Choose(addr netip.Addr, names []string) (index int, ok bool) {
+	// Less is better; of equals the first by name.
+	rank := func(n NIC) (int, bool) {
+		if len(names) > 0 {
+			at := slices.Index(names, n.Name)
+			return at, at >= 0
+		}
+		bits := -1
+		for _, p := range n.Prefixes {
+			if p.Contains(addr) {
+				bits = max(bits, p.Bits())
+			}
+		}
+		return -bits, bits >= 0
+	}
+	best := -1
+	better := func(n NIC, at int) bool {
+		if best < 0 {
+			return true
+		}
+		than := f.NICs[best]
+		if n.Carrier != than.Carrier {
+			return n.Carrier
+		}
+		before, _ := rank(than)
+		return at < before || at == before && n.Name < than.Name
+	}
+	for i, n := range f.NICs {
+		if at, suitable := rank(n); suitable && better(n, at) {
+			best = i
+		}
+	}
+	return best, best >= 0
+}

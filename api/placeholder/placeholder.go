@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -49,10 +50,27 @@ type Peer struct {
 	// Role is empty for a previous owner.
 	Role Role `json:"role,omitempty"`
 	// Owned: a standby that is a previous owner as well, and serves the connections of that time.
-	Owned     bool         `json:"owned,omitempty"`
-	Node      string       `json:"node"`
-	MACs      []string     `json:"macs,omitempty"`
+	Owned bool   `json:"owned,omitempty"`
+	Node  string `json:"node"`
+	// MACs of the NICs that may announce the VIP, the one that is to be expected first.
+	MACs []string `json:"macs,omitempty"`
+	// Serving has the MAC to be expected for each of the VIP's addresses, in their order, where one NIC doesn't serve all of them.
+	Serving   []string     `json:"serving,omitempty"`
 	Addresses []netip.Addr `json:"addresses,omitempty"`
+}
+
+// Expected returns the MACs that may speak for the VIP's address with that index, the one that is to be expected first.
+func (p Peer) Expected(index int) []string {
+	if index < 0 || index >= len(p.Serving) {
+		return p.MACs
+	}
+	macs := []string{p.Serving[index]}
+	for _, mac := range p.MACs {
+		if mac != p.Serving[index] {
+			macs = append(macs, mac)
+		}
+	}
+	return macs
 }
 
 // Is says whether a pod is a placeholder at all: it wears the label and is meant for our scheduler.
@@ -220,7 +238,7 @@ func ParsePeers(text string) ([]Peer, error) {
 		if peer.Role != "" && peer.Role != Active && peer.Role != Standby {
 			return nil, fmt.Errorf("peer %s: %q is no role", peer.Node, peer.Role)
 		}
-		for _, mac := range peer.MACs {
+		for _, mac := range slices.Concat(peer.MACs, peer.Serving) {
 			if hw, err := net.ParseMAC(mac); err != nil || len(hw) != 6 {
 				return nil, fmt.Errorf("peer %s: %q is no MAC address", peer.Node, mac)
 			}

@@ -19,6 +19,7 @@ import (
 	"evenkeel.io/evenkeel/announcer/guard"
 	"evenkeel.io/evenkeel/announcer/nic"
 	"evenkeel.io/evenkeel/announcer/protect"
+	"evenkeel.io/evenkeel/announcer/quiet"
 	"evenkeel.io/evenkeel/api/v1alpha1"
 	"evenkeel.io/evenkeel/api/version"
 )
@@ -31,6 +32,7 @@ type kernel struct {
 	binder  *address.Binder
 	nics    *nic.Watcher
 	table   *protect.Table
+	arp     *quiet.Table // nil: other NICs may answer for the VIPs of one
 	guard   *guard.Guard
 	handoff *connections // nil: nothing is handed on
 	checker *dataplane.Checker
@@ -75,12 +77,13 @@ func newKernel(ctx context.Context, opts *options, api *api) (*kernel, error) {
 }
 
 func (k *kernel) openGuard(ctx context.Context, opts *options) error {
+	timeout := opts.handoverLifetime + protectLonger
+	k.openARP(ctx, timeout)
 	if !opts.protect {
-		k.guard = guard.New(nil, 0, nil)
+		k.guard = k.unprotected(timeout)
 		k.condition(v1alpha1.NodeProtected, metav1.ConditionFalse, "TurnedOff", "--protect=false: the node's own listeners can be reached through its VIPs")
 		return nil
 	}
-	timeout := opts.handoverLifetime + protectLonger
 	table, err := protect.New(protect.Options{Timeout: timeout})
 	if err == nil {
 		err = table.Open(ctx)
@@ -88,12 +91,12 @@ func (k *kernel) openGuard(ctx context.Context, opts *options) error {
 	if err != nil {
 		// Announcing goes on: a VIP that isn't shielded beats a VIP that is gone, and the condition says so.
 		klog.FromContext(ctx).Error(err, "VIPs are not protected, the node's own listeners can be reached through them")
-		k.guard = guard.New(nil, 0, nil)
+		k.guard = k.unprotected(timeout)
 		k.condition(v1alpha1.NodeProtected, metav1.ConditionFalse, "Unsupported", err.Error())
 		return nil
 	}
 	k.table = table
-	k.guard = guard.New(table, timeout/4, func(err error) {
+	k.guard = guard.New(tables{protect: table, arp: k.arp}, timeout/4, func(err error) {
 		if err != nil {
 			k.condition(v1alpha1.NodeProtected, metav1.ConditionFalse, "Failed", err.Error())
 			return
@@ -170,10 +173,20 @@ func (k *kernel) leave(ctx context.Context, lifetime time.Duration) {
 			logger.Error(err, "Renewing the VIPs' protection for the next process failed")
 		}
 	}
+	if k.arp != nil {
+		if err := k.arp.Renew(ctx); err != nil {
+			logger.Error(err, "Renewing for the next process what keeps other interfaces from answering for the VIPs failed")
+		}
+	}
 	if k.handoff != nil {
 		if err := k.handoff.table.Renew(ctx); err != nil {
 			logger.Error(err, "Renewing what is handed on for the next process failed")
 		}
+	}
+	if k.api.vipNode.Removed(ctx) {
+		// No next process is meant to come, and other nodes get the VIPs now: with a longer lifetime two would have them for as long.
+		logger.Info("This node's VIPNode was deleted: its addresses end with their present lifetime")
+		return
 	}
 	if err := k.binder.ExtendAll(ctx, lifetime); err != nil {
 		logger.Error(err, "Extending the addresses' lifetimes for the next process failed")
@@ -186,6 +199,9 @@ func (k *kernel) close(ctx context.Context) {
 	var err error
 	if k.table != nil {
 		err = k.table.Close(ctx)
+	}
+	if k.arp != nil {
+		err = errors.Join(err, k.arp.Close(ctx))
 	}
 	if k.handoff != nil {
 		err = errors.Join(err, k.handoff.table.Close(ctx))

@@ -90,8 +90,8 @@ func run(ctx context.Context, opts *options) error {
 	}
 	segments = wires.New(wires.Options{
 		Timing: *probeTiming, Limiter: limiter, Announcer: announcer,
-		Heard: func(h probe.Heard) {
-			node.Heard(ctx, h.Addr, place.Said{From: h.MAC, Kind: h.Kind, Title: h.Title, Titled: h.Titled})
+		Heard: func(nicName string, h probe.Heard) {
+			node.Heard(ctx, h.Addr, place.Said{From: h.MAC, NIC: nicName, Kind: h.Kind, Title: h.Title, Titled: h.Titled})
 		},
 		Listen: func(nicName string, h probe.Heard) { watcher.Heard(nicName, h) },
 	})

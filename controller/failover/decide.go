@@ -85,7 +85,7 @@ func (v View) takenOver(d *Decision) bool {
 			continue
 		}
 		d.Promote, d.Why = pod.Name, WhyNodeSilent
-		if v.Live != nil && v.Live.Node != "" && !v.node(v.Live.Node).silent() {
+		if v.Live != nil && v.Live.Node != "" && !v.node(v.Live.Node).silent() && !v.node(v.Live.Node).unplugged() {
 			d.Suspect[v.Live.Node] = FellSilent
 		}
 		return true

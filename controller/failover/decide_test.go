@@ -53,6 +53,9 @@ func TestDecide(t *testing.T) {
 		"a standby that took over becomes active, and the node it took over from suspect": {
 			View{Live: announcing("a"), Standbys: []Pod{tookOver("b")}, Wanted: 1, Nodes: nodes(good, good, good)},
 			Decision{Promote: "standby-b", Why: WhyNodeSilent, Suspect: map[string]string{"a": FellSilent}}},
+		"one whose NIC has lost its carrier isn't: it says so itself, and its other NICs may work": {
+			View{Live: announcing("a"), Standbys: []Pod{tookOver("b")}, Wanted: 1, Nodes: nodes(unable, good, good)},
+			Decision{Promote: "standby-b", Why: WhyNodeSilent}},
 		"of two that took over the one further down the succession is it": {
 			View{Live: announcing("a"), Standbys: []Pod{tookOver("b"), tookOver("c")}, Wanted: 2, Nodes: nodes(silent, good, good)},
 			Decision{Promote: "standby-c", Why: WhyNodeSilent}},

@@ -3,7 +3,11 @@
 // a function of values; package vip carries it out.
 package failover
 
-import "time"
+import (
+	"time"
+
+	"evenkeel.io/evenkeel/api/eligible"
+)
 
 // View is a VIP as the API shows it.
 type View struct {
@@ -78,6 +82,15 @@ func (n Node) fit() bool { return n.Able && !n.Sick && n.Suspicion == "" }
 func (n Node) open() bool { return n.fit() && !n.Closed }
 
 func (n Node) silent() bool { return n.Suspicion == FellSilent }
+
+// unplugged: it says itself that no NIC of it can announce the VIP at present, so that its silence says nothing of its other NICs.
+func (n Node) unplugged() bool {
+	switch eligible.Refusal(n.Why) {
+	case eligible.NoCarrier, eligible.NoInterface, eligible.NoSubnet:
+		return true
+	}
+	return false
+}
 
 // node returns what is known of a node. One that nothing is known of has no announcer.
 func (v View) node(name string) Node {

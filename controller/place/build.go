@@ -3,7 +3,6 @@ package place
 
 import (
 	"maps"
-	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -13,7 +12,6 @@ import (
 
 	"evenkeel.io/evenkeel/api/placeholder"
 	"evenkeel.io/evenkeel/api/v1alpha1"
-	"evenkeel.io/evenkeel/controller/ledger"
 )
 
 // Subject is a VIP with what its placeholders are made from.
@@ -205,36 +203,4 @@ func affinity(selector *metav1.LabelSelector) *corev1.Affinity {
 	return &corev1.Affinity{NodeAffinity: &corev1.NodeAffinity{RequiredDuringSchedulingIgnoredDuringExecution: &corev1.NodeSelector{
 		NodeSelectorTerms: []corev1.NodeSelectorTerm{{MatchExpressions: terms}},
 	}}}
-}
-
-// PeerOf describes a node that has or had a VIP: the MACs and own addresses of the NICs that may have announced it.
-func PeerOf(pod, node string, vip *v1alpha1.VIP, interfaces []string, seen *v1alpha1.VIPNode) placeholder.Peer {
-	peer := placeholder.Peer{Pod: pod, Node: node}
-	if seen == nil {
-		return peer
-	}
-	for _, nic := range seen.Status.Interfaces {
-		own, matches := nicAddresses(nic, ledger.Addresses(vip))
-		if len(interfaces) > 0 {
-			matches = slices.Contains(interfaces, nic.Name)
-		}
-		if matches && !slices.Contains(peer.MACs, nic.MAC) {
-			peer.MACs = append(peer.MACs, nic.MAC)
-			peer.Addresses = append(peer.Addresses, own...)
-		}
-	}
-	return peer
-}
-
-// nicAddresses returns the NIC's own addresses, and whether one of the VIP's lies in its subnets.
-func nicAddresses(nic v1alpha1.NodeInterface, vip []netip.Addr) (own []netip.Addr, matches bool) {
-	for _, text := range nic.Addresses {
-		prefix, err := netip.ParsePrefix(text)
-		if err != nil {
-			continue
-		}
-		own = append(own, prefix.Addr())
-		matches = matches || slices.ContainsFunc(vip, prefix.Contains)
-	}
-	return own, matches
 }

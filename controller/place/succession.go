@@ -72,7 +72,11 @@ func (p Places) Succession(vip *v1alpha1.VIP, nodes Nodes) []placeholder.Peer {
 		}
 	}
 	if node := vip.Status.Node; node != "" { // its pod is gone already
-		earlier(PeerOf("", node, vip, nil, nodes(node)))
+		var interfaces []string
+		if p.Live != nil {
+			interfaces = splitNames(p.Live.Annotations[placeholder.AnnotationInterfaces])
+		}
+		earlier(PeerOf("", node, vip, interfaces, nodes(node)))
 	}
 	return list
 }

@@ -33,7 +33,16 @@ func Neighbours(name string, all []v1alpha1.VIPNode) []v1alpha1.Neighbour {
 	return neighbours
 }
 
-// reach finds a NIC of another node that lies in a subnet of one of ours.
+// holds says whether an address of another machine lies in a subnet of a NIC.
+func holds(nic v1alpha1.NodeInterface, addr netip.Addr) bool {
+	return slices.ContainsFunc(nic.Addresses, func(own string) bool {
+		p, err := netip.ParsePrefix(own)
+		return err == nil && p.Contains(addr) && p.Addr() != addr
+	})
+}
+
+// reach finds a NIC of another node that lies in a subnet of one of ours: one where both have carrier, if there is any. Behind a NIC
+// that has lost it, silence would say nothing of the others.
 func reach(from, to *v1alpha1.VIPNode) (mac, address string, ok bool) {
 	for _, theirs := range to.Status.Interfaces {
 		for _, text := range theirs.Addresses {
@@ -42,14 +51,17 @@ func reach(from, to *v1alpha1.VIPNode) (mac, address string, ok bool) {
 				continue
 			}
 			for _, ours := range from.Status.Interfaces {
-				if slices.ContainsFunc(ours.Addresses, func(own string) bool {
-					p, err := netip.ParsePrefix(own)
-					return err == nil && p.Contains(prefix.Addr()) && p.Addr() != prefix.Addr()
-				}) {
+				if !holds(ours, prefix.Addr()) {
+					continue
+				}
+				if theirs.Carrier && ours.Carrier {
 					return theirs.MAC, prefix.Addr().String(), true
+				}
+				if !ok {
+					mac, address, ok = theirs.MAC, prefix.Addr().String(), true
 				}
 			}
 		}
 	}
-	return "", "", false
+	return mac, address, ok
 }

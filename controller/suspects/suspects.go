@@ -5,8 +5,10 @@ package suspects
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
+	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -32,7 +34,15 @@ type Reconciler struct {
 	mu sync.Mutex
 	// accused are the neighbours that each node said are silent, when it was last looked at: each accusation counts once.
 	accused map[string][]string
+	// rewired is since when each node has been told to watch another NIC of a neighbour.
+	rewired map[watching]time.Time
 }
+
+// watching is one node that watches another.
+type watching struct{ by, node string }
+
+// toldWithin is how soon an announcer that works knows another neighbour and has listened for it: it reads its VIPNode once a minute.
+const toldWithin = 90 * time.Second
 
 // messages say what a suspicion means, for people.
 var messages = map[string]string{
@@ -92,7 +102,8 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 		r.Teller.Tell(next, serving.Event{Reason: "Back", Action: "Clear", Note: "Its announcer hears the wire and reports: VIPs may be placed there again"})
 	}
 	r.warn(&node)
-	for _, accused := range r.accusations(node.Name, node.Status.SilentNeighbours) {
+	silent, again := r.current(&node, next.Spec.Neighbours)
+	for _, accused := range r.accusations(node.Name, silent) {
 		if node.Spec.Suspect != nil {
 			continue // who is suspect is no witness
 		}
@@ -101,7 +112,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 			return ctrl.Result{}, err
 		}
 	}
-	return ctrl.Result{}, nil
+	return ctrl.Result{RequeueAfter: again}, nil
 }
 
 // warn tells of what makes a node answer for VIPs that it doesn't announce.
@@ -117,6 +128,32 @@ func (r *Reconciler) warn(node *v1alpha1.VIPNode) {
 // patch writes a VIPNode's spec; a conflict means that somebody wrote in between, and that their state is coming.
 func (r *Reconciler) patch(ctx context.Context, next, current *v1alpha1.VIPNode) error {
 	return r.Client.Patch(ctx, next, client.MergeFromWithOptions(current, client.MergeFromWithOptimisticLock{}))
+}
+
+// current returns which of a node's silent neighbours it misses where it is to listen for them. Right after it was told to do so behind
+// another NIC, as the one before has lost its carrier, or has it back, it may still miss them behind that; then again is for how long.
+func (r *Reconciler) current(node *v1alpha1.VIPNode, next []v1alpha1.Neighbour) (silent []string, again time.Duration) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	now := r.Clock.Now()
+	if r.rewired == nil {
+		r.rewired = map[watching]time.Time{}
+	}
+	maps.DeleteFunc(r.rewired, func(_ watching, since time.Time) bool { return now.Sub(since) >= toldWithin })
+	for _, n := range next {
+		if slices.ContainsFunc(node.Spec.Neighbours, func(old v1alpha1.Neighbour) bool { return old.Node == n.Node && old.Address != n.Address }) {
+			r.rewired[watching{node.Name, n.Node}] = now
+		}
+	}
+	for _, name := range node.Status.SilentNeighbours {
+		since, ok := r.rewired[watching{node.Name, name}]
+		if !ok {
+			silent = append(silent, name)
+			continue
+		}
+		again = max(again, toldWithin-now.Sub(since))
+	}
+	return silent, again
 }
 
 // accusations remembers whom a node accuses and returns whom it didn't accuse before.

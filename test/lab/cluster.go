@@ -31,6 +31,8 @@ type Cluster struct {
 	Nodes []*Node
 	// Client is on the segment, Far behind Router.
 	Client, Router, Far *Host
+	// SecondClient is on the second segment; nil without Options.SecondNICs.
+	SecondClient *Host
 
 	// Etcd, APIServer and ControllerManager are the control plane; Scheduler and
 	// Controller are ours, nil without Options.Components. All of them share a
@@ -148,6 +150,11 @@ func (c *Cluster) plugTogether(ctx context.Context) error {
 	if c.Client, err = newHost("client", clientHost); err != nil {
 		return err
 	}
+	if len(c.options.SecondNICs) > 0 {
+		if c.SecondClient, err = newSecondSegment(); err != nil {
+			return err
+		}
+	}
 	kwok, err := writeKwokConfig(c.dir)
 	if err != nil {
 		return err
@@ -169,7 +176,7 @@ func (c *Cluster) plugTogether(ctx context.Context) error {
 	}
 	c.fakes = kubelet("kubelet/fakes", c.cp.ns, "--manage-nodes-with-label-selector="+fakeLabel+"=true")
 	for i := 1; i <= c.options.Nodes; i++ {
-		n, err := newNode(ctx, i, c.dir, c.numbers)
+		n, err := newNode(ctx, i, c.options.secondOf(i), c.dir, c.numbers)
 		if err != nil {
 			return err
 		}

@@ -16,7 +16,7 @@ import (
 // namespaces with all state in them are gone.
 func (c *Cluster) PowerLoss(n *Node) error {
 	// Silence first: killing takes a while, and the dying would still answer.
-	if err := setPortState(portName(n.name), bridgeStateDisabled); err != nil {
+	if err := errors.Join(setPortState(portName(n.name), bridgeStateDisabled), n.setSecondPorts(bridgeStateDisabled)); err != nil {
 		return fmt.Errorf("cutting the power of %s: %w", n.name, err)
 	}
 	n.mu.Lock()
@@ -31,6 +31,7 @@ func (c *Cluster) PowerLoss(n *Node) error {
 		killAll(n.Netns, n.pods),
 		n.stopBackend(),
 		deleteLink(portName(n.name)),
+		n.unplugSecond(),
 		n.pods.remove(),
 		n.remove(),
 	)
@@ -121,23 +122,32 @@ func (c *Cluster) StopAPIServer() error { return c.APIServer.Kill() }
 func (c *Cluster) StartAPIServer(ctx context.Context) error { return c.cp.startAPI(ctx) }
 
 // Addresses lists what stands on the node's NIC, in the kernel's order, without
-// link-local ones.
+// link-local ones, and after it on the NIC of the second segment.
 func (n *Node) Addresses() ([]netip.Prefix, error) {
+	names := []string{nic}
+	if n.Second != nil {
+		names = append(names, n.Second.Name)
+	}
 	var out []netip.Prefix
 	err := n.netlink(func(h *netlink.Handle) error {
-		list, err := n.listAddresses(h)
-		for _, a := range list {
-			out = append(out, prefixOf(a))
+		for _, name := range names {
+			list, err := n.listAddresses(h, name)
+			if err != nil {
+				return err
+			}
+			for _, a := range list {
+				out = append(out, prefixOf(a))
+			}
 		}
-		return err
+		return nil
 	})
 	return out, err
 }
 
-func (n *Node) listAddresses(h *netlink.Handle) ([]netlink.Addr, error) {
-	link, err := h.LinkByName(nic)
+func (n *Node) listAddresses(h *netlink.Handle, name string) ([]netlink.Addr, error) {
+	link, err := h.LinkByName(name)
 	if err != nil {
-		return nil, fmt.Errorf("finding %s of %s: %w", nic, n.name, err)
+		return nil, fmt.Errorf("finding %s of %s: %w", name, n.name, err)
 	}
 	list, err := h.AddrList(link, unix.AF_UNSPEC)
 	if err != nil {
@@ -159,7 +169,9 @@ func prefixOf(a netlink.Addr) netip.Prefix {
 }
 
 // owns tells the node's own addresses from VIPs.
-func (n *Node) owns(a netip.Addr) bool { return a == n.V4 || a == n.V6 }
+func (n *Node) owns(a netip.Addr) bool {
+	return a == n.V4 || a == n.V6 || n.Second != nil && (a == n.Second.V4 || a == n.Second.V6)
+}
 
 // FlushVIPs deletes every address of the NIC but the node's own, as a network
 // manager that knows only its own does, and returns what it deleted.
@@ -186,7 +198,7 @@ func (n *Node) FlushOwn() ([]netip.Prefix, error) { return n.flush(n.owns) }
 func (n *Node) flush(which func(netip.Addr) bool) ([]netip.Prefix, error) {
 	var out []netip.Prefix
 	err := n.netlink(func(h *netlink.Handle) error {
-		list, err := n.listAddresses(h)
+		list, err := n.listAddresses(h, nic)
 		if err != nil {
 			return err
 		}

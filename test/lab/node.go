@@ -23,6 +23,8 @@ type Node struct {
 	// Kubelet, Proxy and Announcer are the node's processes. Announcer is nil in
 	// a cluster without our components.
 	Kubelet, Proxy, Announcer *Process
+	// Second is the node's NIC on the second segment; nil in a lab without.
+	Second *Second
 	// PodsV4 and PodsV6 are the node's pod ranges; all of their addresses answer.
 	PodsV4, PodsV6 netip.Prefix
 
@@ -41,15 +43,16 @@ type Node struct {
 // fakeLabel marks nodes without a namespace.
 const fakeLabel = "lab.evenkeel.io/fake"
 
-// podsNIC is the node's end of the link to its pods.
-const podsNIC = "pods"
+// podsNIC is the node's end of the link to its pods. It has a name that CNI plugins give, so that the node has one NIC for VIPs.
+const podsNIC = "cni0"
 
-func newNode(ctx context.Context, index int, dir string, numbers *numbers) (*Node, error) {
+func newNode(ctx context.Context, index int, second *Second, dir string, numbers *numbers) (*Node, error) {
 	name := nodeName(index)
 	v4, v6 := podCIDRs(index)
 	ns := &Netns{name: name, handle: -1}
 	n := &Node{
 		Host:     &Host{Netns: ns, V4: host4(SegmentV4, nodeHost+index).Addr(), V6: host6(SegmentV6, nodeHost+index).Addr()},
+		Second:   second,
 		PodsV4:   v4,
 		PodsV6:   v6,
 		index:    index,
@@ -100,7 +103,7 @@ func (n *Node) assemble(ctx context.Context) error {
 	if err := n.numbers.assign(n); err != nil {
 		return err
 	}
-	if err := n.join(nodeHost + n.index); err != nil {
+	if err := errors.Join(n.join(nodeHost+n.index), n.joinSecond()); err != nil {
 		return err
 	}
 	return n.addRoutes(

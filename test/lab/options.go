@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+
+	"evenkeel.io/evenkeel/test/lab/nickind"
 )
 
 // Options of Start.
@@ -16,6 +18,8 @@ type Options struct {
 	FakeNodes int
 	// PodsPerNode is each node's pod capacity; 250 by default.
 	PodsPerNode int
+	// SecondNICs give every node a NIC on a second segment, of these kinds in turn; none by default. See nickind.Kind.Supported.
+	SecondNICs []nickind.Kind
 	// ProxyMode is kube-proxy's; NFTables by default.
 	ProxyMode ProxyMode
 	// Datastore is "etcd", the default, or "kine": SQLite behind kine, as in K3s. kine's

@@ -12,7 +12,7 @@ import (
 // clock goes on all the same: addresses whose lifetime ends meanwhile are gone afterwards.
 func (c *Cluster) Pause(n *Node) error {
 	// Silence first, as in a power loss.
-	if err := setPortState(portName(n.name), bridgeStateDisabled); err != nil {
+	if err := errors.Join(setPortState(portName(n.name), bridgeStateDisabled), n.setSecondPorts(bridgeStateDisabled)); err != nil {
 		return fmt.Errorf("pausing %s: %w", n.name, err)
 	}
 	if err := signalAll(unix.SIGSTOP, n.Netns); err != nil {
@@ -23,7 +23,7 @@ func (c *Cluster) Pause(n *Node) error {
 
 // Resume lets a paused machine go on as if nothing had been. Its kernel answers before its processes have found their way back.
 func (c *Cluster) Resume(n *Node) error {
-	err := errors.Join(setPortState(portName(n.name), bridgeStateForwarding), signalAll(unix.SIGCONT, n.Netns))
+	err := errors.Join(setPortState(portName(n.name), bridgeStateForwarding), n.setSecondPorts(bridgeStateForwarding), signalAll(unix.SIGCONT, n.Netns))
 	if err != nil {
 		return fmt.Errorf("resuming %s: %w", n.name, err)
 	}

@@ -32,20 +32,28 @@ func newSegment() error {
 		// Absent where the kernel lacks br_netfilter, which is as good.
 		_ = setSysctl("net/bridge/bridge-nf-call-"+key, "0")
 	}
-	off := false
-	bridge := &netlink.Bridge{LinkAttrs: netlink.NewLinkAttrs(), MulticastSnooping: &off}
-	bridge.Name = segmentBridge
-	if err := netlink.LinkAdd(bridge); err != nil {
+	if err := newSwitch(segmentBridge); err != nil {
 		return fmt.Errorf("making the segment: %w", err)
-	}
-	if err := netlink.LinkSetUp(bridge); err != nil {
-		return fmt.Errorf("raising the segment: %w", err)
 	}
 	lo, err := netlink.LinkByName("lo")
 	if err != nil {
 		return fmt.Errorf("finding lo: %w", err)
 	}
 	return netlink.LinkSetUp(lo)
+}
+
+// newSwitch makes a bridge that is up.
+func newSwitch(name string) error {
+	off := false
+	bridge := &netlink.Bridge{LinkAttrs: netlink.NewLinkAttrs(), MulticastSnooping: &off}
+	bridge.Name = name
+	if err := netlink.LinkAdd(bridge); err != nil {
+		return fmt.Errorf("making bridge %s: %w", name, err)
+	}
+	if err := netlink.LinkSetUp(bridge); err != nil {
+		return fmt.Errorf("raising bridge %s: %w", name, err)
+	}
+	return nil
 }
 
 // portName is the name of a host's port at the switch.

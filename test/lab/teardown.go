@@ -69,7 +69,7 @@ func processesIn(inodes map[uint64]bool) ([]int, error) {
 // spaces are all namespaces that the cluster has made.
 func (c *Cluster) spaces() []*Netns {
 	var out []*Netns
-	for _, h := range []*Host{c.Router, c.Far, c.Client} {
+	for _, h := range []*Host{c.Router, c.Far, c.Client, c.SecondClient} {
 		if h != nil {
 			out = append(out, h.Netns)
 		}
