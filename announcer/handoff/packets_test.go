@@ -162,6 +162,7 @@ func TestFlushedRulesComeBack(t *testing.T) {
 	l.move(t, nil, a)
 	flow := l.connect(t)
 	flow.answered(t, a)
+	time.Sleep(acknowledged)
 	b.set(t, l.guarded(b, c))
 	l.move(t, a, b)
 	for _, flushed := range []family{families[0], families[1]} {
@@ -181,6 +182,11 @@ func TestFlushedRulesComeBack(t *testing.T) {
 		if state := b.open(t, Options{}); len(state.Entries) != 1 || state.Entries[0].To != a.own {
 			t.Errorf("the kernel holds %+v, want one entry for a", state)
 		}
+		time.Sleep(acknowledged)
 		b.set(t, l.guarded(b, c))
 	}
 }
+
+// acknowledged is after what time a client has acknowledged an answer: it may be 40 ms late (include/net/tcp.h, TCP_DELACK_MIN), and
+// c would reset what it doesn't know.
+const acknowledged = 100 * time.Millisecond

@@ -72,6 +72,7 @@ func (nd *node) open(t *testing.T, o Options) State {
 	if nd.table, err = New(o); err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(nd.table.link.Close)
 	state, err := nd.table.Open(t.Context())
 	if err != nil {
 		t.Fatal(err)

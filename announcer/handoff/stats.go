@@ -7,30 +7,30 @@ import (
 	"time"
 
 	"github.com/google/nftables"
-
-	"evenkeel.io/evenkeel/announcer/nft"
 )
 
 // Stats reads what was handed on for each VIP, and what the loop guard refused.
 func (t *Table) Stats(context.Context) (map[netip.Addr]Use, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	c, err := nft.Dial(t.opts.NetNS)
-	if err != nil {
-		return nil, err
-	}
 	uses := map[netip.Addr]Use{}
-	for _, f := range t.families {
-		for _, k := range []kind{used, refused, flows} {
-			list, err := c.GetSetElements(t.set(k, f))
-			if err != nil {
-				return nil, fmt.Errorf("reading what was handed on: set %s: %w", kindNames[k], err)
-			}
-			now := time.Now()
-			for _, el := range list {
-				t.use(k, f, el, now, uses)
+	err := t.link.Do(func(c *nftables.Conn) error {
+		for _, f := range t.families {
+			for _, k := range []kind{used, refused, flows} {
+				list, err := c.GetSetElements(t.set(k, f))
+				if err != nil {
+					return fmt.Errorf("reading what was handed on: set %s: %w", kindNames[k], err)
+				}
+				now := time.Now()
+				for _, el := range list {
+					t.use(k, f, el, now, uses)
+				}
 			}
 		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
 	}
 	return uses, nil
 }

@@ -46,6 +46,7 @@ type Options struct {
 // Table is what the kernel holds. Its methods may be called concurrently.
 type Table struct {
 	opts Options
+	link *nft.Link
 
 	mu sync.Mutex
 	// families that the kernel has; a kernel without IPv6 has one.
@@ -61,7 +62,7 @@ func New(opts Options) (*Table, error) {
 	if opts.Timeout < time.Second || opts.Idle < time.Second {
 		return nil, fmt.Errorf("checking options: timeout %s or idle time %s is below a second", opts.Timeout, opts.Idle)
 	}
-	return &Table{opts: opts}, nil
+	return &Table{opts: opts, link: nft.NewLink(opts.NetNS)}, nil
 }
 
 func (t *Table) table(f family) *nftables.Table {
@@ -92,16 +93,25 @@ func (t *Table) Open(ctx context.Context) (State, error) {
 		t.families = append(t.families, f)
 	}
 	if len(t.families) == 0 {
+		t.link.Close()
 		return State{}, errors.Join(refused...)
 	}
 	for _, err := range refused {
 		klog.FromContext(ctx).Info("Connections to VIPs of one family are not handed on", "err", err)
 	}
-	c, err := nft.Dial(t.opts.NetNS)
-	if err != nil {
+	t.have = State{}
+	if err := t.link.Do(t.inherit); err != nil {
+		t.link.Close()
 		return State{}, err
 	}
-	t.have = State{}
+	t.have.Peers = dedupe(t.have.Peers, MAC.Compare)
+	slices.SortFunc(t.have.Guards, Guard.compare)
+	slices.SortFunc(t.have.Entries, Entry.compare)
+	return t.have, nil
+}
+
+// inherit reads what is there. The caller holds mu.
+func (t *Table) inherit(c *nftables.Conn) error {
 	for _, f := range t.families {
 		for k := range kinds {
 			if !k.ours() {
@@ -109,15 +119,12 @@ func (t *Table) Open(ctx context.Context) (State, error) {
 			}
 			list, err := c.GetSetElements(t.set(k, f))
 			if err != nil {
-				return State{}, fmt.Errorf("reading set %s: %w", kindNames[k], err)
+				return fmt.Errorf("reading set %s: %w", kindNames[k], err)
 			}
 			t.parse(k, f, list, &t.have)
 		}
 	}
-	t.have.Peers = dedupe(t.have.Peers, MAC.Compare)
-	slices.SortFunc(t.have.Guards, Guard.compare)
-	slices.SortFunc(t.have.Entries, Entry.compare)
-	return t.have, nil
+	return nil
 }
 
 func dedupe[E comparable](list []E, compare func(a, b E) int) []E {
@@ -126,45 +133,29 @@ func dedupe[E comparable](list []E, compare func(a, b E) int) []E {
 }
 
 func (t *Table) open(f family) error {
-	c, err := nft.Dial(t.opts.NetNS)
-	if err != nil {
-		return nft.Unsupported(err)
-	}
 	// Alone, so that a kernel without nf_tables says so before a transaction of many answers is waited for.
-	c.AddTable(t.table(f))
-	if err := c.Flush(); err != nil {
+	if err := t.link.Do(func(c *nftables.Conn) error { c.AddTable(t.table(f)); return nil }); err != nil {
 		return nft.Unsupported(err)
 	}
-	err = nft.Unsupported(t.rebuild(f))
-	if errors.Is(err, ErrUnsupported) {
-		c.DelTable(t.table(f)) // what can't be filled shouldn't be left lying about
-		return errors.Join(err, c.Flush())
+	err := nft.Unsupported(t.rebuild(f))
+	if errors.Is(err, ErrUnsupported) { // what can't be filled shouldn't be left lying about
+		return errors.Join(err, t.link.Do(func(c *nftables.Conn) error { c.DelTable(t.table(f)); return nil }))
 	}
 	return err
 }
 
 // rebuild makes sure of a family's structure. One that another version left is replaced, elements included. The caller holds mu.
 func (t *Table) rebuild(f family) error {
-	c, err := nft.Dial(t.opts.NetNS)
-	if err != nil {
-		return err
-	}
-	if err := t.build(c, f); err != nil {
-		return err
-	}
-	first := c.Flush()
+	first := t.link.Do(func(c *nftables.Conn) error { return t.build(c, f) })
 	if !foreign(first) {
 		return first
 	}
-	c.AddTable(t.table(f))
-	c.DelTable(t.table(f))
-	if err := t.build(c, f); err != nil {
-		return err
-	}
-	if err := t.stage(c, f, State{}, t.have); err != nil {
-		return err
-	}
-	if err := c.Flush(); err != nil {
+	err := t.link.Do(func(c *nftables.Conn) error {
+		c.AddTable(t.table(f))
+		c.DelTable(t.table(f))
+		return errors.Join(t.build(c, f), t.stage(c, f, State{}, t.have))
+	})
+	if err != nil {
 		return errors.Join(first, err)
 	}
 	return nil
@@ -220,6 +211,7 @@ func (t *Table) rebuildAll() error {
 
 // Close deletes the tables if they hold nothing. Otherwise they stay for the next process, and their elements time out if none comes.
 func (t *Table) Close(ctx context.Context) error {
+	defer t.link.Close()
 	t.mu.Lock()
 	empty := len(t.have.Guards)+len(t.have.Peers)+len(t.have.Entries) == 0
 	t.mu.Unlock()
@@ -233,14 +225,13 @@ func (t *Table) Close(ctx context.Context) error {
 func (t *Table) Remove(context.Context) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	c, err := nft.Dial(t.opts.NetNS)
-	if err != nil {
-		return fmt.Errorf("removing table %s: %w", t.opts.Name, err)
-	}
-	for _, f := range t.families {
-		c.DelTable(t.table(f))
-	}
-	if err := c.Flush(); err != nil && !errors.Is(err, unix.ENOENT) {
+	err := t.link.Do(func(c *nftables.Conn) error {
+		for _, f := range t.families {
+			c.DelTable(t.table(f))
+		}
+		return nil
+	})
+	if err != nil && !errors.Is(err, unix.ENOENT) {
 		return fmt.Errorf("removing table %s: %w", t.opts.Name, err)
 	}
 	t.have = State{}
@@ -249,30 +240,26 @@ func (t *Table) Remove(context.Context) error {
 
 // transact replaces one state by another. The caller holds mu.
 func (t *Table) transact(from, to State) error {
-	c, err := nft.Dial(t.opts.NetNS)
-	if err != nil {
-		return err
-	}
-	for _, f := range t.families {
-		if err := t.stage(c, f, from, to); err != nil {
-			return err
+	return t.link.Do(func(c *nftables.Conn) error {
+		for _, f := range t.families {
+			if err := t.stage(c, f, from, to); err != nil {
+				return err
+			}
 		}
-	}
-	return c.Flush()
+		return nil
+	})
 }
 
 // replace makes the kernel hold a state whatever there is of what it held. The caller holds mu.
 func (t *Table) replace(s State) error {
-	c, err := nft.Dial(t.opts.NetNS)
-	if err != nil {
-		return err
-	}
-	for _, f := range t.families {
-		if err := errors.Join(t.stage(c, f, t.have, State{}), t.stage(c, f, State{}, s)); err != nil {
-			return err
+	return t.link.Do(func(c *nftables.Conn) error {
+		for _, f := range t.families {
+			if err := errors.Join(t.stage(c, f, t.have, State{}), t.stage(c, f, State{}, s)); err != nil {
+				return err
+			}
 		}
-	}
-	return c.Flush()
+		return nil
+	})
 }
 
 // stage adds a family's difference to a transaction.

@@ -29,6 +29,7 @@ const (
 type Table struct {
 	opts  Options
 	table *nftables.Table
+	link  *nft.Link
 
 	mu sync.Mutex
 	// have is what the kernel holds, as far as we know.
@@ -45,6 +46,7 @@ func New(opts Options) (*Table, error) {
 	return &Table{
 		opts:  opts,
 		table: &nftables.Table{Name: opts.Name, Family: nftables.TableFamilyINet},
+		link:  nft.NewLink(opts.NetNS),
 		have:  map[element]struct{}{},
 	}, nil
 }
@@ -56,56 +58,43 @@ func (t *Table) Open(context.Context) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if err := t.open(); err != nil {
+		t.link.Close()
 		return fmt.Errorf("opening table %s: %w", t.opts.Name, err)
 	}
 	return nil
 }
 
 func (t *Table) open() error {
-	c, err := nft.Dial(t.opts.NetNS)
-	if err != nil {
-		return nft.Unsupported(err)
-	}
 	// Alone, so that a kernel without nf_tables says so before a transaction of many answers is waited for.
-	c.AddTable(t.table)
-	if err := c.Flush(); err != nil {
+	if err := t.link.Do(func(c *nftables.Conn) error { c.AddTable(t.table); return nil }); err != nil {
 		return nft.Unsupported(err)
 	}
 	if err := nft.Unsupported(t.rebuild()); err != nil {
 		if errors.Is(err, ErrUnsupported) {
 			// What can't be filled shouldn't be left lying about.
-			c.DelTable(t.table)
-			err = errors.Join(err, c.Flush())
+			err = errors.Join(err, t.link.Do(func(c *nftables.Conn) error { c.DelTable(t.table); return nil }))
 		}
 		return err
 	}
-	t.have, err = t.inherit(c)
-	return err
+	return t.link.Do(func(c *nftables.Conn) (err error) {
+		t.have, err = t.inherit(c)
+		return err
+	})
 }
 
 // rebuild makes sure of the table's structure. One that another version left with sets or chains that can't be reused
 // is replaced in one transaction, elements included. The caller holds mu.
 func (t *Table) rebuild() error {
-	c, err := nft.Dial(t.opts.NetNS)
-	if err != nil {
-		return err
-	}
-	if err := t.build(c); err != nil {
-		return err
-	}
-	first := c.Flush()
+	first := t.link.Do(t.build)
 	if first == nil {
 		return nil
 	}
-	c.AddTable(t.table)
-	c.DelTable(t.table)
-	if err := t.build(c); err != nil {
-		return err
-	}
-	if err := t.stage(c, unit{add: slices.Collect(maps.Keys(t.have))}); err != nil {
-		return err
-	}
-	if err := c.Flush(); err != nil {
+	err := t.link.Do(func(c *nftables.Conn) error {
+		c.AddTable(t.table)
+		c.DelTable(t.table)
+		return errors.Join(t.build(c), t.stage(c, unit{add: slices.Collect(maps.Keys(t.have))}))
+	})
+	if err != nil {
 		return errors.Join(first, err)
 	}
 	return nil
@@ -187,6 +176,7 @@ func (t *Table) Err() error {
 // Close deletes the table if it holds nothing. Otherwise it stays for the next process, and its elements time out if
 // none comes.
 func (t *Table) Close(ctx context.Context) error {
+	defer t.link.Close()
 	t.mu.Lock()
 	empty := len(t.have) == 0
 	t.mu.Unlock()
@@ -200,12 +190,8 @@ func (t *Table) Close(ctx context.Context) error {
 func (t *Table) Remove(context.Context) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	c, err := nft.Dial(t.opts.NetNS)
-	if err != nil {
-		return fmt.Errorf("removing table %s: %w", t.opts.Name, err)
-	}
-	c.DelTable(t.table)
-	if err := c.Flush(); err != nil && !errors.Is(err, unix.ENOENT) {
+	err := t.link.Do(func(c *nftables.Conn) error { c.DelTable(t.table); return nil })
+	if err != nil && !errors.Is(err, unix.ENOENT) {
 		return fmt.Errorf("removing table %s: %w", t.opts.Name, err)
 	}
 	t.have = map[element]struct{}{}
@@ -256,16 +242,15 @@ func (t *Table) send(units []unit) []error {
 }
 
 func (t *Table) transact(units []unit) error {
-	c, err := nft.Dial(t.opts.NetNS)
-	if err != nil {
-		return err
-	}
-	for _, u := range units {
-		if err := t.stage(c, u); err != nil {
-			return err
+	err := t.link.Do(func(c *nftables.Conn) error {
+		for _, u := range units {
+			if err := t.stage(c, u); err != nil {
+				return err
+			}
 		}
-	}
-	if err := c.Flush(); err != nil {
+		return nil
+	})
+	if err != nil {
 		return err
 	}
 	for _, u := range units {

@@ -13,7 +13,6 @@ import (
 	"pgregory.net/rapid"
 
 	"evenkeel.io/evenkeel/announcer/address/nstest"
-	"evenkeel.io/evenkeel/announcer/nft"
 )
 
 func TestMain(m *testing.M) { nstest.Main(m) }
@@ -90,7 +89,10 @@ func open(t testing.TB, opts Options) *Table {
 	if err := table.Open(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { removeTable(t, table.opts.Name) })
+	t.Cleanup(func() {
+		table.link.Close()
+		removeTable(t, table.opts.Name)
+	})
 	return table
 }
 
@@ -104,10 +106,7 @@ func set(t testing.TB, table *Table, entries ...Entry) {
 // kernelElements reads all sets anew.
 func kernelElements(t testing.TB, table *Table) []nftables.SetElement {
 	t.Helper()
-	c, err := nft.Dial(table.opts.NetNS)
-	if err != nil {
-		t.Fatal(err)
-	}
+	c := &nftables.Conn{NetNS: table.opts.NetNS}
 	var all []nftables.SetElement
 	for _, f := range families {
 		for k := range kinds {
