@@ -223,6 +223,7 @@ func (t *Table) Close(ctx context.Context) error {
 
 // Remove deletes the tables with everything in them.
 func (t *Table) Remove(context.Context) error {
+	defer t.link.Close()
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	err := t.link.Do(func(c *nftables.Conn) error {

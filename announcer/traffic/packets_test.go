@@ -1,6 +1,7 @@
 package traffic
 
 import (
+	"errors"
 	"net/netip"
 	"os/exec"
 	"strings"
@@ -132,13 +133,18 @@ func TestTheRulesetCanBeListed(t *testing.T) {
 	l.set(t, l.vip, netip.MustParseAddr("192.0.2.10"))
 	exchange(t, l.dial(t, "udp", l.vip), 10, 100)
 	var listed string
-	l.node.In(t, func() {
-		out, err := exec.CommandContext(t.Context(), "nft", "list", "ruleset").CombinedOutput()
-		if err != nil {
-			t.Fatalf("nft list ruleset: %v\n%s", err, out)
-		}
-		listed = string(out)
-	})
+	for _, args := range [][]string{{"-j", "list", "ruleset"}, {"list", "ruleset"}} {
+		l.node.In(t, func() {
+			out, err := exec.CommandContext(t.Context(), "nft", args...).CombinedOutput()
+			if errors.Is(err, exec.ErrNotFound) {
+				t.Skip(err)
+			}
+			if err != nil {
+				t.Fatalf("nft %v: %v\n%s", args, err, out)
+			}
+			listed = string(out)
+		})
+	}
 	for _, want := range []string{
 		"table inet " + DefaultName, "ip6 daddr @in6", "ip saddr @out4", "ct status", "ip daddr @new4", "ip6 daddr @new6", "meta l4proto != ipv6-icmp",
 		"2001:db8::10", "counter packets 10 bytes 1480",
