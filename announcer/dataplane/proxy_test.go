@@ -8,6 +8,7 @@ import (
 	"github.com/google/nftables"
 
 	"evenkeel.io/evenkeel/announcer/address/nstest"
+	"evenkeel.io/evenkeel/announcer/nft"
 )
 
 func TestMain(m *testing.M) { nstest.Main(m) }
@@ -62,7 +63,9 @@ func TestKubeProxysModeIsSeenByItsTraces(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			root := t.TempDir()
 			tt.make(t, root)
-			got, err := DetectProxy(root)
+			link := nft.NewLink(0)
+			defer link.Close()
+			got, err := DetectProxy(root, link)
 			if err != nil || got != tt.want || got.Translates() != tt.translates {
 				t.Errorf("found %s, %v (translates: %v), want %s (%v)", got, err, got.Translates(), tt.want, tt.translates)
 			}
