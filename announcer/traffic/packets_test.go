@@ -7,6 +7,11 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/nftables"
+	"github.com/google/nftables/expr"
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
 	"evenkeel.io/evenkeel/announcer/address/nstest"
 )
 
@@ -172,6 +177,38 @@ func TestWhatIsHandedOnCountsWhereItCameIn(t *testing.T) {
 	exchange(t, conn, 10, 100)
 	if got := read(t, l.table); len(got) != 0 || before.Packets == 0 {
 		t.Errorf("counted %v after the VIP had left, %+v before", got, before)
+	}
+}
+
+// TestWhatIsToBeHandedOnIsNoNewConnection: conntrack takes each packet of a connection that another node serves for a new one, and it is
+// dropped once it has been copied there.
+func TestWhatIsToBeHandedOnIsNoNewConnection(t *testing.T) {
+	l := newLAN(t, false, false)
+	l.set(t, l.vip)
+	conn := l.dial(t, "tcp", l.vip)
+	exchange(t, conn, 1, 100)
+	c := &nftables.Conn{NetNS: int(l.node.NS)}
+	table := c.AddTable(&nftables.Table{Name: "handing", Family: nftables.TableFamilyINet})
+	chain := c.AddChain(&nftables.Chain{
+		Name: "pre", Table: table, Type: nftables.ChainTypeFilter, Hooknum: nftables.ChainHookPrerouting,
+		Priority: nftables.ChainPriorityRef(-140), // as package handoff's
+	})
+	c.AddRule(&nftables.Rule{Table: table, Chain: chain, Exprs: append(l4proto(expr.CmpOpEq, unix.IPPROTO_TCP), &expr.Verdict{Kind: expr.VerdictDrop})})
+	if err := c.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.node.Handle.ConntrackTableFlush(netlink.ConntrackTable); err != nil {
+		t.Fatal(err)
+	}
+	before := read(t, l.table)[l.vip]
+	for range 3 {
+		if _, err := conn.Write([]byte("who serves me?")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	nstest.Eventually(t, "3 packets", func() bool { return read(t, l.table)[l.vip].since(before).Packets >= 3 })
+	if got := read(t, l.table)[l.vip].since(before); got.Connections != 0 || got.Bytes < 3*(52+14) {
+		t.Errorf("packets of a connection that another node serves count as %+v, want no new connection", got)
 	}
 }
 

@@ -35,7 +35,8 @@ func openTraffic(ctx context.Context, opts *options, api *api, nics func() []nic
 		say(v1alpha1.NodeTrafficMeasured, metav1.ConditionFalse, "TurnedOff", "--traffic=false: nobody knows what this node carries for its VIPs")
 		return nil, nil
 	}
-	table, err := traffic.NewTable(traffic.TableOptions{})
+	timeout := opts.handoverLifetime + protectLonger // as long as the other tables' elements
+	table, err := traffic.NewTable(traffic.TableOptions{Timeout: timeout})
 	if err != nil {
 		return nil, err
 	}
@@ -46,7 +47,7 @@ func openTraffic(ctx context.Context, opts *options, api *api, nics func() []nic
 	}
 	m := &measuring{table: table, say: say}
 	m.traffic = traffic.New(traffic.Options{
-		Counter: table, RenewEvery: traffic.DefaultTimeout / renewalsPerTimeout, Notify: m.tried, Clock: clock.RealClock{},
+		Counter: table, RenewEvery: timeout / renewalsPerTimeout, Notify: m.tried, Clock: clock.RealClock{},
 		NICs: nics, Links: traffic.ReadLinks, CPU: func() (traffic.CPU, error) { return traffic.ReadCPU("/") },
 	})
 	m.writer = report.NewTraffic(report.TrafficOptions{
