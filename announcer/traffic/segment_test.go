@@ -2,6 +2,7 @@ package traffic
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"io"
 	"net"
@@ -91,6 +92,7 @@ func (l *lan) serve(t *testing.T) {
 	if err != nil || err2 != nil {
 		t.Fatal(err, err2)
 	}
+	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{}, 2)
 	go func() {
 		defer func() { done <- struct{}{} }()
@@ -110,11 +112,14 @@ func (l *lan) serve(t *testing.T) {
 			if err != nil {
 				return
 			}
+			stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
 			_, _ = io.Copy(conn, conn)
+			stop()
 			_ = conn.Close()
 		}
 	}()
 	t.Cleanup(func() {
+		cancel()
 		_, _ = packets.Close(), listener.Close()
 		<-done
 		<-done
