@@ -22,6 +22,7 @@ import (
 	"evenkeel.io/evenkeel/announcer/relay"
 	"evenkeel.io/evenkeel/announcer/report"
 	"evenkeel.io/evenkeel/announcer/state"
+	"evenkeel.io/evenkeel/announcer/traffic"
 	"evenkeel.io/evenkeel/announcer/wires"
 	"evenkeel.io/evenkeel/api/placeholder"
 )
@@ -95,6 +96,7 @@ type Options struct {
 	Watch   Watch
 	Guard   Guard
 	Handoff Handoff
+	Traffic Traffic
 	Store   Store
 	Pods    PodReporter
 	Metrics *Metrics
@@ -122,6 +124,7 @@ type Agent struct {
 	handed   relay.Wish                   // whose connections were last asked to be handed on
 	handing  uint64                       // counts these, and handedOn is the last one in force
 	handedOn uint64
+	measured []traffic.VIP     // which are bound, as the traffic was last told
 	watched  []liveness.Target // what the watch was last asked for
 	followed []netip.Addr      // what the wire was last asked for
 	asked    netip.Addr        // the last of those that the wire was asked for in turn
@@ -187,6 +190,7 @@ func (a *Agent) Run(ctx context.Context) error {
 		}
 		a.follow()
 		a.setTargets()
+		a.setTraffic()
 		a.setHandoff(ctx)
 		a.save(ctx)
 		timer.Reset(max(next.Sub(a.opts.Clock.Now()), 0))

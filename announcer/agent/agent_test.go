@@ -24,6 +24,7 @@ import (
 	"evenkeel.io/evenkeel/announcer/relay"
 	"evenkeel.io/evenkeel/announcer/report"
 	"evenkeel.io/evenkeel/announcer/state"
+	"evenkeel.io/evenkeel/announcer/traffic"
 	"evenkeel.io/evenkeel/announcer/wires"
 	"evenkeel.io/evenkeel/api/placeholder"
 )
@@ -49,6 +50,7 @@ type rig struct {
 	titles         map[netip.Addr]place.Title
 	deaf           bool
 	followedByWire []netip.Addr
+	carried        []traffic.VIP // as the traffic was last told
 }
 
 func newRig(t testing.TB) *rig {
@@ -57,7 +59,7 @@ func newRig(t testing.TB) *rig {
 		verdicts: map[netip.Addr]func(owner, ignored place.MAC){}, reports: map[types.UID]report.Condition{}, titles: map[netip.Addr]place.Title{},
 	}
 	r.Agent = New(Options{
-		Node: "node-1", Binder: r, Wire: wireFake{r}, Watch: watchFake{r}, Guard: guardFake{r}, Handoff: handoffFake{r}, Store: store{r}, Pods: pods{r},
+		Node: "node-1", Binder: r, Wire: wireFake{r}, Watch: watchFake{r}, Guard: guardFake{r}, Handoff: handoffFake{r}, Traffic: trafficFake{r}, Store: store{r}, Pods: pods{r},
 		Metrics: NewMetrics(prometheus.NewRegistry()), Clock: r.clock, Place: place.DefaultConfig(),
 		HostServed: func() bool { return false },
 	})
@@ -79,6 +81,7 @@ func (r *rig) turn() {
 	r.bindReady(r.ctx)
 	r.follow()
 	r.setTargets()
+	r.setTraffic()
 	r.setHandoff(r.ctx)
 	r.save(r.ctx)
 }

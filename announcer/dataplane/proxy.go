@@ -10,6 +10,8 @@ import (
 
 	"github.com/google/nftables"
 	"k8s.io/utils/clock"
+
+	"evenkeel.io/evenkeel/announcer/nft"
 )
 
 // Proxy says how kube-proxy translates Services on this node.
@@ -48,24 +50,24 @@ const (
 )
 
 // DetectProxy looks for the traces of each mode; root is "/" outside tests.
-func DetectProxy(root string) (Proxy, error) {
+func DetectProxy(root string, link *nft.Link) (Proxy, error) {
 	if DetectIPVS(root).Present {
 		return ProxyIPVS, nil
 	}
-	c, err := nftables.New()
-	if err != nil {
-		return NoProxy, err
-	}
-	tables, err := c.ListTables()
+	var tables []*nftables.Table
+	var chains []*nftables.Chain
+	err := link.Do(func(c *nftables.Conn) (err error) {
+		if tables, err = c.ListTables(); err != nil {
+			return err
+		}
+		chains, err = c.ListChains()
+		return err
+	})
 	if err != nil {
 		return NoProxy, err
 	}
 	if slices.ContainsFunc(tables, func(t *nftables.Table) bool { return t.Name == proxyTable }) {
 		return ProxyNFTables, nil
-	}
-	chains, err := c.ListChains()
-	if err != nil {
-		return NoProxy, err
 	}
 	if slices.ContainsFunc(chains, func(ch *nftables.Chain) bool { return ch.Name == proxyChain && ch.Table.Name == "nat" }) {
 		return ProxyIPTables, nil
@@ -84,5 +86,7 @@ func DetectProxy(root string) (Proxy, error) {
 // FollowProxy looks at once and then now and then, more often in the first half minute as kube-proxy may start after the announcer, and
 // tells what it finds when that has changed, until ctx ends. notify must not block.
 func FollowProxy(ctx context.Context, root string, clk clock.Clock, notify func(Proxy)) error {
-	return follow(ctx, clk, proxyInterval, func() (Proxy, error) { return DetectProxy(root) }, notify)
+	link := nft.NewLink(0)
+	defer link.Close()
+	return follow(ctx, clk, proxyInterval, func() (Proxy, error) { return DetectProxy(root, link) }, notify)
 }

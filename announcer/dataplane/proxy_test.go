@@ -62,7 +62,9 @@ func TestKubeProxysModeIsSeenByItsTraces(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			root := t.TempDir()
 			tt.make(t, root)
-			got, err := DetectProxy(root)
+			link := nft.NewLink(0)
+			defer link.Close()
+			got, err := DetectProxy(root, link)
 			if err != nil || got != tt.want || got.Translates() != tt.translates {
 				t.Errorf("found %s, %v (translates: %v), want %s (%v)", got, err, got.Translates(), tt.want, tt.translates)
 			}

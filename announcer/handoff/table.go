@@ -248,6 +248,7 @@ func (t *Table) Close(context.Context) error {
 
 // Remove deletes the tables with everything in them.
 func (t *Table) Remove(context.Context) error {
+	defer t.link.Close()
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.remove()

@@ -1,4 +1,4 @@
-// Package nft is what the announcer's nftables tables (packages protect and handoff) have in common: the way to the kernel.
+// Package nft is what the announcer's nftables tables (packages protect, handoff and traffic) have in common: the way to the kernel.
 package nft
 
 import (

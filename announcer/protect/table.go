@@ -188,6 +188,7 @@ func (t *Table) Close(ctx context.Context) error {
 
 // Remove deletes the table with everything in it.
 func (t *Table) Remove(context.Context) error {
+	defer t.link.Close()
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	err := t.link.Do(func(c *nftables.Conn) error { c.DelTable(t.table); return nil })

@@ -63,6 +63,7 @@ func (o *Options) complete() error {
 type Table struct {
 	opts  Options
 	table *nftables.Table
+	link  *nft.Link
 
 	mu sync.Mutex
 	// have is what the kernel holds, as far as we know: the index of each VIP's NIC.
@@ -75,7 +76,7 @@ func New(opts Options) (*Table, error) {
 		return nil, err
 	}
 	return &Table{
-		opts: opts, have: map[netip.Addr]int{},
+		opts: opts, have: map[netip.Addr]int{}, link: nft.NewLink(opts.NetNS),
 		table: &nftables.Table{Name: opts.Name, Family: nftables.TableFamilyARP},
 	}, nil
 }
@@ -92,49 +93,39 @@ func (t *Table) Open(context.Context) error {
 }
 
 func (t *Table) open() error {
-	c, err := nft.Dial(t.opts.NetNS)
-	if err != nil {
-		return err
-	}
 	// Alone, so that a kernel without the arp family says so before a transaction of many answers is waited for.
-	c.AddTable(t.table)
-	if err := c.Flush(); err != nil {
+	if err := t.link.Do(func(c *nftables.Conn) error { c.AddTable(t.table); return nil }); err != nil {
 		return err
 	}
 	if err := t.rebuild(); err != nil {
 		return err
 	}
-	list, err := c.GetSetElements(t.homes())
-	if err != nil {
-		return fmt.Errorf("reading the addresses of an earlier process: %w", err)
-	}
-	for _, one := range list {
-		if addr, index, ok := parseHome(one.Key); ok {
-			t.have[addr] = index
+	return t.link.Do(func(c *nftables.Conn) error {
+		list, err := c.GetSetElements(t.homes())
+		if err != nil {
+			return fmt.Errorf("reading the addresses of an earlier process: %w", err)
 		}
-	}
-	return nil
+		for _, one := range list {
+			if addr, index, ok := parseHome(one.Key); ok {
+				t.have[addr] = index
+			}
+		}
+		return nil
+	})
 }
 
 // rebuild makes sure of the table's structure. One of another make is replaced, elements included.
 func (t *Table) rebuild() error {
-	c, err := nft.Dial(t.opts.NetNS)
-	if err != nil {
-		return err
-	}
-	if err := t.build(c); err != nil {
-		return err
-	}
-	first := c.Flush()
+	first := t.link.Do(t.build)
 	if first == nil {
 		return nil
 	}
-	c.AddTable(t.table)
-	c.DelTable(t.table)
-	if err := t.build(c); err != nil {
-		return err
-	}
-	if err := c.Flush(); err != nil {
+	err := t.link.Do(func(c *nftables.Conn) error {
+		c.AddTable(t.table)
+		c.DelTable(t.table)
+		return t.build(c)
+	})
+	if err != nil {
 		return errors.Join(first, err)
 	}
 	return nil
@@ -202,10 +193,6 @@ func (t *Table) apply(addrs []netip.Addr, want map[netip.Addr]int) error {
 // transact replaces the elements of some addresses. One that is there may have timed out, or be about to: adding it, deleting it and
 // adding it again works in either case and on every kernel, and packets see only the outcome. A new one is just added.
 func (t *Table) transact(addrs []netip.Addr, want map[netip.Addr]int) error {
-	c, err := nft.Dial(t.opts.NetNS)
-	if err != nil {
-		return err
-	}
 	var vips, homes, oldVIPs, oldHomes [][]byte
 	for _, addr := range addrs {
 		if index, ok := t.have[addr]; ok {
@@ -215,23 +202,26 @@ func (t *Table) transact(addrs []netip.Addr, want map[netip.Addr]int) error {
 			vips, homes = append(vips, addr.AsSlice()), append(homes, homeKey(addr, index))
 		}
 	}
-	for _, step := range []struct {
-		set      *nftables.Set
-		old, now [][]byte
-	}{{t.homes(), oldHomes, homes}, {t.vips(), oldVIPs, vips}} {
-		old, now := elements(step.old, t.opts.Timeout), elements(step.now, t.opts.Timeout)
-		if len(old) > 0 {
-			if err := errors.Join(c.SetAddElements(step.set, old), c.SetDeleteElements(step.set, old)); err != nil {
-				return err
+	err := t.link.Do(func(c *nftables.Conn) error {
+		for _, step := range []struct {
+			set      *nftables.Set
+			old, now [][]byte
+		}{{t.homes(), oldHomes, homes}, {t.vips(), oldVIPs, vips}} {
+			old, now := elements(step.old, t.opts.Timeout), elements(step.now, t.opts.Timeout)
+			if len(old) > 0 {
+				if err := errors.Join(c.SetAddElements(step.set, old), c.SetDeleteElements(step.set, old)); err != nil {
+					return err
+				}
+			}
+			if len(now) > 0 {
+				if err := c.SetAddElements(step.set, now); err != nil {
+					return err
+				}
 			}
 		}
-		if len(now) > 0 {
-			if err := c.SetAddElements(step.set, now); err != nil {
-				return err
-			}
-		}
-	}
-	if err := c.Flush(); err != nil {
+		return nil
+	})
+	if err != nil {
 		return err
 	}
 	for _, addr := range addrs {
@@ -246,17 +236,14 @@ func (t *Table) transact(addrs []netip.Addr, want map[netip.Addr]int) error {
 
 // Close deletes the table if it holds nothing. Otherwise it stays for the next process, and its elements time out if none comes.
 func (t *Table) Close(context.Context) error {
+	defer t.link.Close()
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if len(t.have) > 0 {
 		return nil
 	}
-	c, err := nft.Dial(t.opts.NetNS)
-	if err != nil {
-		return fmt.Errorf("removing ARP table %s: %w", t.opts.Name, err)
-	}
-	c.DelTable(t.table)
-	if err := c.Flush(); err != nil && !errors.Is(err, unix.ENOENT) {
+	err := t.link.Do(func(c *nftables.Conn) error { c.DelTable(t.table); return nil })
+	if err != nil && !errors.Is(err, unix.ENOENT) {
 		return fmt.Errorf("removing ARP table %s: %w", t.opts.Name, err)
 	}
 	return nil

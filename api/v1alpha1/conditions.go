@@ -48,6 +48,8 @@ const (
 	// NodeStrictARP is False while kube-proxy runs in IPVS mode without strictARP: the node then answers ARP for every VIP, whoever
 	// announces it.
 	NodeStrictARP = "StrictARP"
+	// NodeTrafficMeasured is False while nobody knows what the node carries for its VIPs: its VIPNodeTraffic is old then, or missing.
+	NodeTrafficMeasured = "TrafficMeasured"
 )
 
 // ServiceAnnounced is the condition in a Service's status that says which node announces its addresses.

@@ -20,6 +20,7 @@ import (
 // api is the side of the announcer that deals with the API server: one watch of its node's pods, and what it reports.
 type api struct {
 	client  kubernetes.Interface
+	own     rest.Interface // speaks evenkeel.io
 	pods    *report.Pods
 	vipNode *report.VIPNode
 }
@@ -39,6 +40,7 @@ func newAPI(opts *options, onWire func() bool, neighbours func([]v1alpha1.Neighb
 	}
 	return &api{
 		client: client,
+		own:    own,
 		pods:   report.NewPods(client.CoreV1(), clock.RealClock{}),
 		vipNode: report.NewVIPNode(report.VIPNodeOptions{
 			Name: opts.nodeName, Client: own, Nodes: client.CoreV1(), OnWire: onWire, Neighbours: neighbours,

@@ -35,6 +35,7 @@ type kernel struct {
 	arp     *quiet.Table // nil: other NICs may answer for the VIPs of one
 	guard   *guard.Guard
 	handoff *connections // nil: nothing is handed on
+	traffic *measuring   // nil: nothing is measured
 	checker *dataplane.Checker
 
 	// Both are set by connect, before anything runs.
@@ -62,6 +63,9 @@ func newKernel(ctx context.Context, opts *options, api *api) (*kernel, error) {
 		return nil, errors.Join(err, k.binder.Close(), k.nics.Close())
 	}
 	if k.handoff, err = openHandoff(ctx, opts, k.condition); err != nil {
+		return nil, errors.Join(err, k.binder.Close(), k.nics.Close())
+	}
+	if k.traffic, err = openTraffic(ctx, opts, api, k.nics.Snapshot, k.condition); err != nil {
 		return nil, errors.Join(err, k.binder.Close(), k.nics.Close())
 	}
 	if opts.healthCheck != "" {
@@ -205,6 +209,9 @@ func (k *kernel) close(ctx context.Context) {
 	}
 	if k.handoff != nil {
 		err = errors.Join(err, k.handoff.table.Close(ctx))
+	}
+	if k.traffic != nil {
+		err = errors.Join(err, k.traffic.table.Close(ctx))
 	}
 	if err = errors.Join(err, k.binder.Close(), k.nics.Close()); err != nil {
 		klog.FromContext(ctx).Error(fmt.Errorf("closing: %w", err), "Not everything was closed")

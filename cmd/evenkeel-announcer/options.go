@@ -42,6 +42,7 @@ type options struct {
 	profile          string
 	protect          bool
 	handoff          bool
+	traffic          bool
 	handoffLimits    handoff.Limits
 	rate, burst      int
 	metricsAddress   string
@@ -63,6 +64,7 @@ func defaultOptions() *options {
 		profile:          liveness.ProfileBalanced,
 		protect:          true,
 		handoff:          true,
+		traffic:          true,
 		handoffLimits:    handoff.Limits{Idle: handoff.DefaultIdle, Max: handoff.DefaultMax},
 		rate:             announce.DefaultRate,
 		burst:            announce.DefaultBurst,
@@ -88,6 +90,7 @@ func (o *options) addFlags(fs *pflag.FlagSet) {
 	fs.BoolVar(&o.handoff, "handoff", o.handoff, "Hand established TCP connections to a VIP that moves here on to the node that served them, so that planned moves reset none (nftables, beside kube-proxy in its nftables and iptables modes).")
 	fs.DurationVar(&o.handoffLimits.Idle, "handoff-idle", o.handoffLimits.Idle, "How long a VIP's connections may be silent before no more of them are handed on to an earlier node.")
 	fs.DurationVar(&o.handoffLimits.Max, "handoff-max", o.handoffLimits.Max, "How long after a move connections are handed on at most.")
+	fs.BoolVar(&o.traffic, "traffic", o.traffic, "Measure what each VIP carries (nftables), and publish it with how busy this node is as its VIPNodeTraffic, at most every 30s.")
 	fs.IntVar(&o.rate, "announce-rate", o.rate, "Announcement and probe frames a second for the whole node. Switches with dynamic ARP inspection shut untrusted ports above 15: use 10 there.")
 	fs.IntVar(&o.burst, "announce-burst", o.burst, "Frames that may exceed --announce-rate at once.")
 	fs.StringVar(&o.metricsAddress, "metrics-bind-address", o.metricsAddress, "Address for /metrics; 0 turns it off.")

@@ -25,6 +25,7 @@ import (
 	"evenkeel.io/evenkeel/announcer/protect"
 	"evenkeel.io/evenkeel/announcer/relay"
 	"evenkeel.io/evenkeel/announcer/state"
+	"evenkeel.io/evenkeel/announcer/traffic"
 	"evenkeel.io/evenkeel/announcer/watch"
 	"evenkeel.io/evenkeel/announcer/wires"
 	"evenkeel.io/evenkeel/api/v1alpha1"
@@ -109,11 +110,14 @@ func run(ctx context.Context, opts *options) error {
 	watch.Register(registry, watcher)
 	node = agent.New(agent.Options{
 		Node: opts.nodeName, Watch: watcher,
-		Binder: kernel.binder, Wire: segments, Guard: kernel.guard, Handoff: kernel.handoff.handler(), Store: store, Pods: api.pods,
+		Binder: kernel.binder, Wire: segments, Guard: kernel.guard, Handoff: kernel.handoff.handler(), Traffic: kernel.traffic.meter(), Store: store, Pods: api.pods,
 		Metrics: agent.NewMetrics(registry), Clock: clock.RealClock{}, Place: config, HostServed: kernel.hostServed,
 	})
 	if handler := kernel.handoff.handler(); handler != nil {
 		relay.Register(registry, handler)
+	}
+	if meter := kernel.traffic.meter(); meter != nil {
+		traffic.Register(registry, meter)
 	}
 	kernel.connect(ctx, node)
 
@@ -125,6 +129,7 @@ func run(ctx context.Context, opts *options) error {
 	for name, work := range map[string]func(context.Context) error{
 		"binder": kernel.binder.Run, "interfaces": kernel.nics.Run, "guard": kernel.guard.Run, "data plane": kernel.runChecker,
 		"IPVS": kernel.followIPVS, "handoff": kernel.handoff.handler().Run, "kube-proxy": kernel.handoff.followProxy,
+		"traffic": kernel.traffic.meter().Run, "VIPNodeTraffic": kernel.traffic.publish,
 		"announcements": announcer.Run, "wires": segments.Run, "watch": watcher.Run, "agent": node.Run,
 		"placeholder conditions": api.pods.Run, "VIPNode": api.vipNode.Run,
 		"placeholders": func(ctx context.Context) error { return api.follow(ctx, opts, node) },
@@ -202,4 +207,5 @@ var (
 	_ guard.Table   = (*protect.Table)(nil)
 	_ agent.Handoff = (*relay.Relay)(nil)
 	_ relay.Table   = (*handoff.Table)(nil)
+	_ agent.Traffic = (*traffic.Traffic)(nil)
 )

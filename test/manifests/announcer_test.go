@@ -237,6 +237,56 @@ func TestAnnouncerVIPNodes(t *testing.T) {
 	})
 }
 
+// TestAnnouncerVIPNodeTraffics is what the tokens of node-1's and node-2's announcers may do to VIPNodeTraffics.
+func TestAnnouncerVIPNodeTraffics(t *testing.T) {
+	admin := adminClient(t)
+	makeNodes(t, admin, "node-1", "node-2")
+	first, second := clientFor(t, announcerOn(t, admin, "node-1")), clientFor(t, announcerOn(t, admin, "node-2"))
+	untied := clientFor(t, announcerWithoutNode(t, admin))
+	waitForPolicies(t, admin, untied)
+	creations := map[string]struct {
+		as     client.Client
+		object metav1.ObjectMeta
+		want   string
+	}{
+		"its own":                       {as: first, object: metav1.ObjectMeta{Name: "node-1"}},
+		"another node's":                {as: first, object: metav1.ObjectMeta{Name: "node-2"}, want: `the announcer of node "node-1" may not write the VIPNodeTraffic "node-2"`},
+		"owned by another node":         {as: first, object: metav1.ObjectMeta{Name: "node-1", OwnerReferences: []metav1.OwnerReference{{APIVersion: "v1", Kind: "Node", Name: "node-2", UID: "x"}}}, want: "owned only by the Node"},
+		"with a finalizer":              {as: first, object: metav1.ObjectMeta{Name: "node-1", Finalizers: []string{"example.org/stay"}}, want: "has no finalizers"},
+		"by a token that names no node": {as: untied, object: metav1.ObjectMeta{Name: "node-1"}, want: "names no node"},
+	}
+	for name, test := range creations {
+		t.Run("create "+name, func(t *testing.T) {
+			checkRefusal(t, test.as.Create(t.Context(), &v1alpha1.VIPNodeTraffic{ObjectMeta: test.object}, client.DryRunAll), test.want)
+		})
+	}
+
+	own := &v1alpha1.VIPNodeTraffic{ObjectMeta: metav1.ObjectMeta{Name: "node-1"}}
+	if err := first.Create(t.Context(), own); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = admin.Delete(context.Background(), own.DeepCopy()) })
+	update := func(as client.Client) error {
+		var object v1alpha1.VIPNodeTraffic
+		if err := as.Get(t.Context(), client.ObjectKey{Name: "node-1"}, &object); err != nil {
+			return err
+		}
+		object.Status = v1alpha1.VIPNodeTrafficStatus{
+			MeasuredAt: metav1.Now(), BytesPerSecond: 1, PacketsPerSecond: 1, CPUPermille: 1000,
+			VIPs: []v1alpha1.VIPTraffic{{Name: "192-0-2-10", BytesPerSecond: 1, PacketsPerSecond: 1}},
+		}
+		return as.Update(t.Context(), &object)
+	}
+	checkRefusal(t, update(first), "")
+	checkRefusal(t, update(second), `the announcer of node "node-2" may not write the VIPNodeTraffic "node-1"`)
+	checkRefusal(t, update(untied), "names no node")
+	checkRefusal(t, first.Delete(t.Context(), own.DeepCopy()), "cannot delete resource")
+	t.Run("were RBAC too wide", func(t *testing.T) {
+		allowTooMuch(t, admin)
+		checkRefusal(t, first.Delete(t.Context(), own.DeepCopy()), "may not delete VIPNodeTraffics")
+	})
+}
+
 // TestPoliciesTypeCheck reads what the API server's own type checker thinks of the policies' expressions.
 func TestPoliciesTypeCheck(t *testing.T) {
 	for _, name := range []string{"evenkeel-announcer-pods", "evenkeel-announcer-vipnodes"} {

@@ -14,14 +14,14 @@ import (
 	"evenkeel.io/evenkeel/api/v1alpha1"
 )
 
-// allowTooMuch grants the announcers everything on pods and VIPNodes until the test ends, as a careless administrator might:
+// allowTooMuch grants the announcers everything on pods, VIPNodes and VIPNodeTraffics until the test ends, as a careless administrator might:
 // what is refused then, the admission policies refuse.
 func allowTooMuch(t *testing.T, admin client.Client) {
 	t.Helper()
 	name := metav1.ObjectMeta{Name: "evenkeel-test-too-wide"}
 	role := &rbacv1.ClusterRole{ObjectMeta: name, Rules: []rbacv1.PolicyRule{
 		{APIGroups: []string{""}, Resources: []string{"pods"}, Verbs: []string{"*"}},
-		{APIGroups: []string{v1alpha1.GroupVersion.Group}, Resources: []string{"vipnodes"}, Verbs: []string{"*"}},
+		{APIGroups: []string{v1alpha1.GroupVersion.Group}, Resources: []string{"vipnodes", "vipnodetraffics"}, Verbs: []string{"*"}},
 	}}
 	binding := &rbacv1.ClusterRoleBinding{
 		ObjectMeta: name,

@@ -57,7 +57,7 @@ func install(ctx context.Context, c *controlPlane) error {
 		return err
 	}
 	_, err := c.kubectl(ctx, "wait", "--for=condition=Established", "--timeout="+settleTimeout.String(),
-		"crd/vips.evenkeel.io", "crd/vippools.evenkeel.io", "crd/vipnodes.evenkeel.io")
+		"crd/vips.evenkeel.io", "crd/vippools.evenkeel.io", "crd/vipnodes.evenkeel.io", "crd/vipnodetraffics.evenkeel.io")
 	if err != nil {
 		return err
 	}

@@ -76,10 +76,12 @@ func TestRights(t *testing.T) {
 			may: []string{
 				"list " + own + "pods", "watch " + own + "pods", "patch " + own + "pods/status",
 				"get vipnodes.evenkeel.io", "create vipnodes.evenkeel.io", "update vipnodes.evenkeel.io/status", "get nodes",
+				"get vipnodetraffics.evenkeel.io", "create vipnodetraffics.evenkeel.io", "update vipnodetraffics.evenkeel.io",
 			},
 			mayNot: []string{
 				"list default:pods", "patch " + own + "pods", "update " + own + "pods", "delete " + own + "pods", "create " + own + "pods", "patch default:pods/status",
 				"update vipnodes.evenkeel.io", "patch vipnodes.evenkeel.io", "delete vipnodes.evenkeel.io", "watch vipnodes.evenkeel.io", "list vipnodes.evenkeel.io",
+				"delete vipnodetraffics.evenkeel.io", "watch vipnodetraffics.evenkeel.io", "list vipnodetraffics.evenkeel.io",
 				"list nodes", "watch nodes", "patch nodes", "get services", "list services", "patch services/status", "get vips.evenkeel.io", "get vippools.evenkeel.io",
 				"create " + own + "events", "create " + own + "events.events.k8s.io", "create " + own + "leases.coordination.k8s.io",
 			},

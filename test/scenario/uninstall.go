@@ -147,7 +147,7 @@ type UninstallOrder struct {
 
 // UninstallOrders returns ways to remove Evenkeel, sane and otherwise.
 func UninstallOrders() []UninstallOrder {
-	crds := []string{"vips.evenkeel.io", "vippools.evenkeel.io", "vipnodes.evenkeel.io"}
+	crds := []string{"vips.evenkeel.io", "vippools.evenkeel.io", "vipnodes.evenkeel.io", "vipnodetraffics.evenkeel.io"}
 	deleteCRDs := func(ctx context.Context, e *Env) error {
 		_, err := e.Kubectl(ctx, append([]string{"delete", "crd", "--timeout=120s"}, crds...)...)
 		return err

@@ -56,6 +56,12 @@ func (s *Segment) Host(t testing.TB, cidrs ...string) *Host {
 		check(t, err)
 		check(t, h.Handle.LinkSetUp(h.Link))
 	}
+	// Until the kernel has taken notice of the carrier, in its own time, both ends drop what they are to send.
+	Eventually(t, "carrier on "+port.Name, func() bool {
+		here, err := netlink.LinkByIndex(port.Index)
+		there, err2 := h.Handle.LinkByName("eth0")
+		return err == nil && err2 == nil && here.Attrs().OperState == netlink.OperUp && there.Attrs().OperState == netlink.OperUp
+	})
 	for _, cidr := range cidrs {
 		h.AddAddr(t, cidr)
 	}

@@ -1,0 +1,9 @@
+package traffic
+
+import (
+	"testing"
+
+	"evenkeel.io/evenkeel/announcer/address/nstest"
+)
+
+func TestMain(m *testing.M) { nstest.Main(m) }
