@@ -13,6 +13,7 @@ import (
 	"k8s.io/klog/v2"
 
 	"evenkeel.io/evenkeel/api/eligible"
+	"evenkeel.io/evenkeel/api/placeholder"
 	"evenkeel.io/evenkeel/api/v1alpha1"
 	"evenkeel.io/evenkeel/controller/failover"
 )
@@ -90,6 +91,16 @@ func (f Fleet) For(d Demand) map[string]failover.Node {
 		nodes[name] = n
 	}
 	return nodes
+}
+
+// Capacity is a node's share of the load beside others'.
+func (f Fleet) Capacity(name string) int64 {
+	m := f.members[name]
+	if m.node == nil {
+		return 1
+	}
+	capacity, _ := placeholder.Capacity(m.node, m.facts.SpeedMbps) // nodenotes reports the mistake
+	return capacity
 }
 
 func (f Fleet) unable(m member, d Demand, selector labels.Selector) string {

@@ -27,15 +27,19 @@ import (
 	frameworkruntime "k8s.io/kubernetes/pkg/scheduler/framework/runtime"
 	"k8s.io/utils/ptr"
 
+	"evenkeel.io/evenkeel/api/load"
 	"evenkeel.io/evenkeel/api/v1alpha1"
 )
 
-// apiServer serves VIPNodes: one list, and watches that deliver what is sent.
+// apiServer serves VIPNodes and VIPNodeTraffics: of each one list, and watches that deliver what is sent.
 type apiServer struct {
-	nodes  []v1alpha1.VIPNode
-	refuse func() *apierrors.StatusError // answers instead, when set and not nil
-	events chan metav1.WatchEvent
-	closed chan struct{}
+	nodes         []v1alpha1.VIPNode
+	traffics      []v1alpha1.VIPNodeTraffic
+	trafficless   bool // the cluster has no VIPNodeTraffics
+	trafficEvents chan metav1.WatchEvent
+	refuse        func() *apierrors.StatusError // answers instead, when set and not nil
+	events        chan metav1.WatchEvent
+	closed        chan struct{}
 
 	mu    sync.Mutex
 	agent string
@@ -43,7 +47,7 @@ type apiServer struct {
 
 func (s *apiServer) start(t *testing.T) *rest.Config {
 	t.Helper()
-	s.events, s.closed = make(chan metav1.WatchEvent), make(chan struct{})
+	s.events, s.trafficEvents, s.closed = make(chan metav1.WatchEvent), make(chan metav1.WatchEvent), make(chan struct{})
 	server := httptest.NewServer(s)
 	t.Cleanup(server.Close)
 	t.Cleanup(func() { close(s.closed) })
@@ -57,8 +61,10 @@ func (s *apiServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.agent = r.UserAgent()
 	s.mu.Unlock()
 	encode := json.NewEncoder(w)
-	if r.URL.Path != "/apis/evenkeel.io/v1alpha1/vipnodes" {
+	traffics := r.URL.Path == "/apis/evenkeel.io/v1alpha1/vipnodetraffics"
+	if r.URL.Path != "/apis/evenkeel.io/v1alpha1/vipnodes" && (!traffics || s.trafficless) {
 		w.WriteHeader(http.StatusNotFound)
+		encode.Encode(apierrors.NewGenericServerResponse(http.StatusNotFound, "get", v1alpha1.Resource("vipnodetraffics"), "", "", 0, true).ErrStatus)
 		return
 	}
 	if s.refuse != nil {
@@ -76,9 +82,13 @@ func (s *apiServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case query.Get("watch") == "true":
 		w.WriteHeader(http.StatusOK)
 		w.(http.Flusher).Flush()
+		events := s.events
+		if traffics {
+			events = s.trafficEvents
+		}
 		for {
 			select {
-			case event := <-s.events:
+			case event := <-events:
 				encode.Encode(event)
 				w.(http.Flusher).Flush()
 			case <-r.Context().Done():
@@ -87,6 +97,12 @@ func (s *apiServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 				return
 			}
 		}
+	case traffics:
+		encode.Encode(v1alpha1.VIPNodeTrafficList{
+			TypeMeta: metav1.TypeMeta{APIVersion: v1alpha1.GroupVersion.String(), Kind: "VIPNodeTrafficList"},
+			ListMeta: metav1.ListMeta{ResourceVersion: "1"},
+			Items:    s.traffics,
+		})
 	default:
 		encode.Encode(v1alpha1.VIPNodeList{
 			TypeMeta: metav1.TypeMeta{APIVersion: v1alpha1.GroupVersion.String(), Kind: "VIPNodeList"},
@@ -163,7 +179,7 @@ func TestNewKnowsAllVIPNodesAndFollowsThem(t *testing.T) {
 	defer factory.Shutdown()
 	defer cancel()
 
-	plugin, err := New(ctx, &VIPLoadArgs{}, newHandle(t, config, factory, queue))
+	plugin, err := New(ctx, &VIPLoadArgs{Criteria: load.DefaultCriteria()}, newHandle(t, config, factory, queue))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -173,7 +189,7 @@ func TestNewKnowsAllVIPNodesAndFollowsThem(t *testing.T) {
 		t.Errorf("VIPNode a is not known when New returns: %+v", facts)
 	}
 	// A second profile shares the factory. (It has another API server here, as this one has one listener for its events.)
-	second, err := New(ctx, &VIPLoadArgs{}, newHandle(t, (&apiServer{}).start(t), factory, &fakeQueue{}))
+	second, err := New(ctx, &VIPLoadArgs{Criteria: load.DefaultCriteria()}, newHandle(t, (&apiServer{}).start(t), factory, &fakeQueue{}))
 	if err != nil {
 		t.Fatalf("a second profile: %v", err)
 	}
@@ -252,8 +268,8 @@ func TestNewFailsWithAClearSentence(t *testing.T) {
 		refuse *apierrors.StatusError
 		says   string
 	}{
-		{name: "the custom resource definitions are missing", args: &VIPLoadArgs{}, refuse: apierrors.NewGenericServerResponse(404, "get", resource, "", "", 0, true), says: "install Evenkeel's custom resource definitions"},
-		{name: "the right to read VIPNodes is missing", args: &VIPLoadArgs{}, refuse: apierrors.NewForbidden(resource, "", nil), says: "get, list and watch on vipnodes"},
+		{name: "the custom resource definitions are missing", args: &VIPLoadArgs{Criteria: load.DefaultCriteria()}, refuse: apierrors.NewGenericServerResponse(404, "get", resource, "", "", 0, true), says: "install Evenkeel's custom resource definitions"},
+		{name: "the right to read VIPNodes is missing", args: &VIPLoadArgs{Criteria: load.DefaultCriteria()}, refuse: apierrors.NewForbidden(resource, "", nil), says: "get, list and watch on vipnodes"},
 		{name: "the arguments are of another kind", args: &runtime.Unknown{}, says: "VIPLoadArgs"},
 	}
 	for _, tt := range tests {
@@ -279,7 +295,7 @@ func TestNewEndsWithItsContextWhileTheAPIServerIsAway(t *testing.T) {
 	}}
 	config := server.start(t)
 	factory := informers.NewSharedInformerFactory(fake.NewClientset(), 0)
-	if _, err := New(ctx, &VIPLoadArgs{}, newHandle(t, config, factory, &fakeQueue{})); err == nil {
+	if _, err := New(ctx, &VIPLoadArgs{Criteria: load.DefaultCriteria()}, newHandle(t, config, factory, &fakeQueue{})); err == nil {
 		t.Error("New succeeded without an API server")
 	}
 }
