@@ -119,6 +119,13 @@ func (s *apiServer) send(kind string, node *v1alpha1.VIPNode) {
 	s.events <- metav1.WatchEvent{Type: kind, Object: runtime.RawExtension{Object: node}}
 }
 
+// sendTraffic delivers an event to the one watch of VIPNodeTraffics.
+func (s *apiServer) sendTraffic(kind string, traffic *v1alpha1.VIPNodeTraffic) {
+	traffic.TypeMeta = metav1.TypeMeta{APIVersion: v1alpha1.GroupVersion.String(), Kind: "VIPNodeTraffic"}
+	traffic.ResourceVersion = "2"
+	s.trafficEvents <- metav1.WatchEvent{Type: kind, Object: runtime.RawExtension{Object: traffic}}
+}
+
 // checkLeaks fails the test when goroutines are left after everything that it registers later for clean-up. Those of HTTP
 // connections take a moment to end, so there is no fixed time for it.
 func checkLeaks(t *testing.T) {
@@ -270,6 +277,8 @@ func TestNewFailsWithAClearSentence(t *testing.T) {
 	}{
 		{name: "the custom resource definitions are missing", args: &VIPLoadArgs{Criteria: load.DefaultCriteria()}, refuse: apierrors.NewGenericServerResponse(404, "get", resource, "", "", 0, true), says: "install Evenkeel's custom resource definitions"},
 		{name: "the right to read VIPNodes is missing", args: &VIPLoadArgs{Criteria: load.DefaultCriteria()}, refuse: apierrors.NewForbidden(resource, "", nil), says: "get, list and watch on vipnodes"},
+		{name: "a criterion comes twice", args: &VIPLoadArgs{Criteria: []load.Criterion{load.Count, load.Count}}, says: `criteria[1]: Duplicate value: "Count"`},
+		{name: "no criteria", args: &VIPLoadArgs{}, says: "criteria: Required value"},
 		{name: "the arguments are of another kind", args: &runtime.Unknown{}, says: "VIPLoadArgs"},
 	}
 	for _, tt := range tests {
@@ -297,5 +306,66 @@ func TestNewEndsWithItsContextWhileTheAPIServerIsAway(t *testing.T) {
 	factory := informers.NewSharedInformerFactory(fake.NewClientset(), 0)
 	if _, err := New(ctx, &VIPLoadArgs{Criteria: load.DefaultCriteria()}, newHandle(t, config, factory, &fakeQueue{})); err == nil {
 		t.Error("New succeeded without an API server")
+	}
+}
+
+func TestFiguresAreFollowedAndWakeNobody(t *testing.T) {
+	checkLeaks(t)
+	traffic := func(rate int64) *v1alpha1.VIPNodeTraffic {
+		node := &v1alpha1.VIPNodeTraffic{ObjectMeta: metav1.ObjectMeta{Name: "a"}}
+		node.Status.MeasuredAt = metav1.Now()
+		node.Status.VIPs = []v1alpha1.VIPTraffic{{Name: "192-0-2-10", BytesPerSecond: rate}}
+		return node
+	}
+	server := &apiServer{traffics: []v1alpha1.VIPNodeTraffic{*traffic(1000)}}
+	config := server.start(t)
+	activated := make(chan string, 64)
+	queue := queueFunc(func(pods map[string]*corev1.Pod) {
+		for name := range pods {
+			activated <- name
+		}
+	})
+	client := fake.NewClientset(vipPod("waits", "192.0.2.11").Obj())
+	factory := informers.NewSharedInformerFactory(client, 0)
+	ctx, cancel := context.WithCancel(klog.NewContext(t.Context(), klogger))
+	defer factory.Shutdown()
+	defer cancel()
+	plugin, err := New(ctx, &VIPLoadArgs{Criteria: load.DefaultCriteria()}, newHandle(t, config, factory, queue))
+	if err != nil {
+		t.Fatal(err)
+	}
+	pl := plugin.(*VIPLoad)
+	factory.Start(ctx.Done())
+	factory.WaitForCacheSync(ctx.Done())
+	rate := func() int64 { return pl.meter.Read(time.Now(), 0).VIP("192-0-2-10", 0) }
+	if got := rate(); got != 1000 {
+		t.Errorf("%d bytes per second are known when New returns", got)
+	}
+	server.sendTraffic("MODIFIED", traffic(2000))
+	eventually(t, func() bool { return rate() == 2000 })
+	server.sendTraffic("DELETED", traffic(2000))
+	eventually(t, func() bool { return rate() == 0 })
+	if err := pl.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if len(activated) > 0 {
+		t.Errorf("%s was activated", <-activated)
+	}
+}
+
+func TestFiguresAreNeededOnlyWhereTheyCount(t *testing.T) {
+	checkLeaks(t)
+	config := (&apiServer{trafficless: true}).start(t)
+	factory := informers.NewSharedInformerFactory(fake.NewClientset(), 0)
+	handle := newHandle(t, config, factory, &fakeQueue{})
+	if _, err := New(t.Context(), &VIPLoadArgs{Criteria: load.DefaultCriteria()}, handle); err == nil || !strings.Contains(err.Error(), "doesn't know VIPNodeTraffics: install") {
+		t.Errorf("error %v, want one that says what is missing", err)
+	}
+	plugin, err := New(t.Context(), &VIPLoadArgs{Criteria: []load.Criterion{load.Count}}, handle)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := plugin.(*VIPLoad).Close(); err != nil {
+		t.Fatal(err)
 	}
 }
