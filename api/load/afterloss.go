@@ -55,17 +55,6 @@ func (n *Node) Count(pod *corev1.Pod) {
 	}
 }
 
-// InPool counts the active VIPs of a pool.
-func (n Node) InPool(pool string) int64 {
-	var count int64
-	for _, held := range n.VIPs {
-		if !held.Standby && held.Pool == pool {
-			count++
-		}
-	}
-	return count
-}
-
 // After is a node's load after the loss of another.
 type After struct {
 	Load int64

@@ -127,7 +127,7 @@ func Parse(pod *corev1.Pod) (Placeholder, error) {
 	if p.Weight, err = Weight(pod); err != nil {
 		return p, err
 	}
-	if p.MaxVIPsPerNode, err = limit(pod.Annotations, AnnotationMaxVIPsPerNode); err != nil {
+	if p.MaxVIPsPerNode, err = MaxVIPsPerNode(pod); err != nil {
 		return p, err
 	}
 	if term, ok := pod.Annotations[AnnotationTerm]; ok {
@@ -176,6 +176,11 @@ func Weight(obj metav1.Object) (int64, error) {
 
 // MaxVIPs reads how many active VIPs a node takes at most; 0: no limit.
 func MaxVIPs(node *corev1.Node) (int64, error) { return limit(node.Annotations, AnnotationMaxVIPs) }
+
+// MaxVIPsPerNode reads how many active VIPs of a placeholder's pool a node takes at most; 0: no limit.
+func MaxVIPsPerNode(pod *corev1.Pod) (int64, error) {
+	return limit(pod.Annotations, AnnotationMaxVIPsPerNode)
+}
 
 // limit reads a number of VIPs; without the annotation it is 0, which means that there is no limit.
 func limit(annotations map[string]string, key string) (int64, error) {

@@ -27,7 +27,7 @@ func subject() Subject {
 			Ports:                 []corev1.ServicePort{{Port: 443}, {Port: 53, Protocol: corev1.ProtocolUDP}},
 		}},
 		Pool: &v1alpha1.VIPPool{Spec: v1alpha1.VIPPoolSpec{
-			Interfaces:   []string{"eth1"}, MaxVIPsPerNode: ptr.To(int32(9)),
+			Interfaces: []string{"eth1"}, MaxVIPsPerNode: ptr.To(int32(9)),
 			NodeSelector: &metav1.LabelSelector{MatchLabels: map[string]string{"zone": "a"}, MatchExpressions: []metav1.LabelSelectorRequirement{{Key: "edge", Operator: metav1.LabelSelectorOpExists}}},
 			Tolerations:  []corev1.Toleration{{Key: "mine", Operator: corev1.TolerationOpExists}},
 		}},

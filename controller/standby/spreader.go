@@ -116,6 +116,7 @@ func (s *Spreader) turn(ctx context.Context) error {
 		}
 		return found
 	}
+	room := newRoom(view, nodes.MaxVIPs)
 	state := State{
 		Nodes:   map[string]load.Node{},
 		Measure: s.Measure,
@@ -125,7 +126,7 @@ func (s *Spreader) turn(ctx context.Context) error {
 		},
 		Allowed: func(vip, node string) bool {
 			n := fits(vip)[node]
-			return n.Able && !n.Sick && !n.Closed && n.Suspicion == ""
+			return n.Able && !n.Sick && !n.Closed && n.Suspicion == "" && room.left(vip, node)
 		},
 	}
 	// Nodes that can take nothing are no place to even out to; what stands by there is others' business.

@@ -48,20 +48,12 @@ func (pl *VIPLoad) Filter(_ context.Context, cycle fwk.CycleState, _ *corev1.Pod
 // limits refuses a node that holds as many active VIPs as it or the pool allows. For a standby that is what the node would hold after
 // the loss of the active's node.
 func (pl *VIPLoad) limits(state *preFilterState, node *corev1.Node, here load.Node) *fwk.Status {
-	inherits := state.after[node.Name].Inherits
-	if state.MaxVIPsPerNode > 0 {
-		held := here.InPool(state.Pool)
-		for _, vip := range inherits {
-			if state.counts[state.active].VIPs[vip].Pool == state.Pool {
-				held++
-			}
-		}
-		if held >= state.MaxVIPsPerNode {
-			return poolFull.status()
-		}
-	}
 	most, _ := placeholder.MaxVIPs(node) // the controller reports the mistake
-	if most > 0 && here.Actives+int64(len(inherits)) >= most {
+	limits := load.Limits{Pool: state.Pool, OfPool: state.MaxVIPsPerNode, OfNode: most}
+	switch pool, node := here.Full(limits, state.counts[state.active], state.after[node.Name].Inherits); {
+	case pool:
+		return poolFull.status()
+	case node:
 		pl.limited.Store(true)
 		return nodeFull.status()
 	}
