@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/klog/v2"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -25,9 +26,20 @@ func (r *Reconciler) weight(service *corev1.Service) int64 {
 	return weight
 }
 
-// weigh has the VIP weigh what its Service asks for. Nothing moves for it: the next placements go by it.
+// weigh has the VIP weigh what its Services ask for: the largest, where several use it. Nothing moves for it: the next placements go by it.
 func (r *Reconciler) weigh(ctx context.Context, service *corev1.Service, vip *v1alpha1.VIP) error {
 	weight := r.weight(service)
+	for _, ref := range vip.Spec.Services {
+		var other corev1.Service
+		err := r.Client.Get(ctx, types.NamespacedName{Namespace: ref.Namespace, Name: ref.Name}, &other)
+		if client.IgnoreNotFound(err) != nil {
+			return fmt.Errorf("reading Service %s/%s: %w", ref.Namespace, ref.Name, err)
+		}
+		if err == nil && other.UID == ref.UID && other.UID != service.UID {
+			asked, _ := placeholder.Weight(&other) // its own turn reports the mistake
+			weight = max(weight, asked)
+		}
+	}
 	if max(1, vip.Spec.Weight) == weight {
 		return nil
 	}

@@ -198,7 +198,7 @@ func TestPropertyPlansEndAndNeverMakeItWorse(t *testing.T) {
 	})
 }
 
-// Item of promise 1: whichever node is lost, what is left is even by weight and capacity, once the standbys have settled. The actives are
+// Promise 1: whichever node is lost, what is left is even by weight and capacity, once the standbys have settled. The actives are
 // where creations put them.
 func TestPropertyStandbysSettleByWeightAndCapacity(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
@@ -238,6 +238,23 @@ func TestPropertyStandbysSettleByWeightAndCapacity(t *testing.T) {
 			t.Fatal(err)
 		}
 	})
+}
+
+func TestAMillionHeavyVIPsOnTheLargestNodesCompareExactly(t *testing.T) {
+	full := share{amount: 1000 * 1000 * 1000, capacity: 1000000}
+	for _, tt := range []struct {
+		other share
+		want  int
+	}{
+		{full, 0}, {full.plus(1), -1}, {full.plus(-1), 1}, {share{amount: 999, capacity: 1}, 1}, {share{amount: 1000, capacity: 1}, 0}, {share{amount: 1001, capacity: 1}, -1},
+	} {
+		if got := full.compare(tt.other); got != tt.want {
+			t.Errorf("%+v against %+v: got %d, want %d", full, tt.other, got, tt.want)
+		}
+	}
+	if got := full.gain(share{capacity: 1000000}, 1000); got != 1000*1000000 {
+		t.Errorf("a gain of %d", got)
+	}
 }
 
 // busy is what VIPs were measured to carry, in Mbit/s.

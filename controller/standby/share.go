@@ -57,7 +57,8 @@ func (s share) plus(amount int64) share {
 	return s
 }
 
-// compare is exact: amounts are below 2^43 (a million VIPs of weight 1000, or 8 Tbit/s in Mbit/s), capacities below 2^20.
+// compare is exact: amounts are below 2^43 (a million VIPs of weight 1000 are below 2^30, an exabit a second in Mbit/s is 2^40), capacities
+// below 2^20.
 func (s share) compare(other share) int {
 	return cmp.Compare(s.amount*other.capacity, other.amount*s.capacity)
 }
