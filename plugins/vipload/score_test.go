@@ -54,7 +54,7 @@ func TestScoreNeedsPreScore(t *testing.T) {
 }
 
 // choose runs one scheduling cycle as the framework does and returns the index of the node with the highest score.
-func choose(ctx context.Context, t *rapid.T, pl *VIPLoad, pod *corev1.Pod, nodes []fwk.NodeInfo) int {
+func choose(ctx context.Context, t rapid.TB, pl *VIPLoad, pod *corev1.Pod, nodes []fwk.NodeInfo) int {
 	state := framework.NewCycleState()
 	if status := pl.PreScore(ctx, state, pod, nodes); !status.IsSuccess() {
 		t.Fatalf("PreScore: %v", status)
