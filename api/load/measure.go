@@ -72,6 +72,8 @@ func (m Measure) Additive() Measure {
 
 // Figures are what a node is measured by.
 type Figures struct {
+	// Siblings come before all criteria: active VIPs here that the VIP to be placed is to keep away from as long as it can.
+	Siblings int64
 	// Load is the weight of the active VIPs, Capacity the share of it that the node is to have; 0 counts as 1.
 	Load, Capacity int64
 	// Shared tells apart nodes of one Count: for a standby, the weight of the standbys that a node has for VIPs of the same other node.
@@ -116,6 +118,7 @@ func (m Measure) Ranks(nodes []Figures) []int64 {
 
 // steps are figures as they are compared: what is measured goes in steps, so that noise decides nothing.
 type steps struct {
+	siblings               int64
 	load, capacity, shared uint64
 	traffic, nic, cpu      int64
 }
@@ -123,7 +126,7 @@ type steps struct {
 // steps leaves out what the measure doesn't look at.
 func (m Measure) steps(f Figures) steps {
 	capacity := max(1, f.Capacity)
-	s := steps{capacity: uint64(capacity)}
+	s := steps{siblings: f.Siblings, capacity: uint64(capacity)}
 	for _, c := range m {
 		switch c {
 		case Count:
@@ -140,6 +143,9 @@ func (m Measure) steps(f Figures) steps {
 }
 
 func (m Measure) compare(a, b steps) int {
+	if d := cmp.Compare(a.siblings, b.siblings); d != 0 {
+		return d
+	}
 	for _, c := range m {
 		var d int
 		switch c {

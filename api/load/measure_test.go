@@ -56,6 +56,7 @@ func TestMeasures(t *testing.T) {
 		{name: "a busier NIC", by: []Criterion{NICUtilization}, a: Figures{NICPermille: 300}, b: Figures{NICPermille: 360}, want: -1},
 		{name: "a little busier processor", by: []Criterion{CPU}, a: Figures{CPUPermille: 300}, b: Figures{CPUPermille: 340}, want: 0},
 		{name: "a busier processor", by: []Criterion{CPU}, a: Figures{CPUPermille: 900}, b: Figures{CPUPermille: 340}, want: 1},
+		{name: "siblings come before everything", by: DefaultCriteria(), a: Figures{Siblings: 1}, b: Figures{Load: 9, Traffic: 9 * mbit}, want: 1},
 		{name: "equal counts go by shared standbys", by: DefaultCriteria(), a: Figures{Load: 3, Shared: 2}, b: Figures{Load: 3, Shared: 1, Traffic: 9 * mbit}, want: 1},
 	}
 	for _, tt := range tests {
@@ -87,7 +88,8 @@ func someFigures() *rapid.Generator[Figures] {
 			return rapid.OneOf(rapid.Int64Range(0, 3), rapid.Int64Range(0, min(most, 3000)), rapid.Int64Range(most/2, most)).Draw(t, name)
 		}
 		return Figures{
-			Load: number(1e9, "load"), Capacity: max(1, number(1e6, "capacity")), Shared: number(1e9, "shared"),
+			Siblings: rapid.Int64Range(0, 1).Draw(t, "siblings"),
+			Load:     number(1e9, "load"), Capacity: max(1, number(1e6, "capacity")), Shared: number(1e9, "shared"),
 			Traffic: number(1<<62, "traffic"), NICPermille: number(1000, "nic"), CPUPermille: number(1000, "cpu"),
 		}
 	})
@@ -117,7 +119,7 @@ func TestPropertyEveryMeasureIsATotalPreorder(t *testing.T) {
 func TestPropertySharesAreExact(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		a, b := someFigures().Draw(t, "a"), someFigures().Draw(t, "b")
-		a.Shared, b.Shared = 0, 0
+		a.Siblings, b.Siblings, a.Shared, b.Shared = 0, 0, 0, 0
 		want := big.NewRat(a.Load, a.Capacity).Cmp(big.NewRat(b.Load, b.Capacity))
 		if got := (Measure{Count}).Compare(a, b); got != want {
 			t.Fatalf("%d/%d against %d/%d: got %d, want %d", a.Load, a.Capacity, b.Load, b.Capacity, got, want)

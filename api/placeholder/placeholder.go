@@ -18,8 +18,8 @@ const MaxWeight = 1000
 
 // Bounds of what Nodes and pools say.
 const (
-	MaxCapacity  = 1000000
-	MaxVIPsLimit = 100000
+	MaxCapacity = 1000000
+	MaxLimit    = 100000
 )
 
 // MaxPreviousOwners is how many previous owners a placeholder names, and so how many get what a VIP's new owner hands on: as many as
@@ -127,7 +127,7 @@ func Parse(pod *corev1.Pod) (Placeholder, error) {
 	if p.Weight, err = Weight(pod); err != nil {
 		return p, err
 	}
-	if p.MaxVIPsPerNode, err = MaxVIPsPerNode(pod); err != nil {
+	if p.MaxVIPsPerNode, err = PoolLimit(pod); err != nil {
 		return p, err
 	}
 	if term, ok := pod.Annotations[AnnotationTerm]; ok {
@@ -174,11 +174,11 @@ func Weight(obj metav1.Object) (int64, error) {
 	return weight, nil
 }
 
-// MaxVIPs reads how many active VIPs a node takes at most; 0: no limit.
-func MaxVIPs(node *corev1.Node) (int64, error) { return limit(node.Annotations, AnnotationMaxVIPs) }
+// NodeLimit reads how many active VIPs a node takes at most; 0: no limit.
+func NodeLimit(node *corev1.Node) (int64, error) { return limit(node.Annotations, AnnotationMaxVIPs) }
 
-// MaxVIPsPerNode reads how many active VIPs of a placeholder's pool a node takes at most; 0: no limit.
-func MaxVIPsPerNode(pod *corev1.Pod) (int64, error) {
+// PoolLimit reads how many active VIPs of a placeholder's pool a node takes at most; 0: no limit.
+func PoolLimit(pod *corev1.Pod) (int64, error) {
 	return limit(pod.Annotations, AnnotationMaxVIPsPerNode)
 }
 
@@ -189,8 +189,8 @@ func limit(annotations map[string]string, key string) (int64, error) {
 		return 0, nil
 	}
 	n, err := strconv.ParseInt(text, 10, 64)
-	if err != nil || n < 1 || n > MaxVIPsLimit {
-		return 0, fmt.Errorf("reading annotation %s: %q is not a whole number from 1 to %d", key, text, MaxVIPsLimit)
+	if err != nil || n < 1 || n > MaxLimit {
+		return 0, fmt.Errorf("reading annotation %s: %q is not a whole number from 1 to %d", key, text, MaxLimit)
 	}
 	return n, nil
 }

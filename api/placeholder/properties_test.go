@@ -116,8 +116,8 @@ func TestPropertyNodesSayNothingThatOverflows(t *testing.T) {
 		if capacity < 1 || capacity > MaxCapacity || err != nil && capacity != 1 {
 			t.Fatalf("%q makes a capacity of %d (%v)", text, capacity, err)
 		}
-		most, err := MaxVIPs(node)
-		if most < 0 || most > MaxVIPsLimit || (err != nil) != (most == 0) {
+		most, err := NodeLimit(node)
+		if most < 0 || most > MaxLimit || (err != nil) != (most == 0) {
 			t.Fatalf("%q makes a limit of %d (%v)", text, most, err)
 		}
 	})

@@ -42,7 +42,7 @@ func TestCapacitiesAndLimitsAreFollowed(t *testing.T) {
 				}})
 			}
 			fleet := book.Fleet(time.Now())
-			if capacity, most := fleet.Capacity("n"), fleet.MaxVIPs("n"); capacity != tt.capacity || most != tt.most {
+			if capacity, most := fleet.Capacity("n"), fleet.Limit("n"); capacity != tt.capacity || most != tt.most {
 				t.Errorf("capacity %d, limit %d, want %d and %d", capacity, most, tt.capacity, tt.most)
 			}
 			if (told > 0) != tt.change {
@@ -50,7 +50,7 @@ func TestCapacitiesAndLimitsAreFollowed(t *testing.T) {
 			}
 		})
 	}
-	if fleet := book.Fleet(time.Now()); fleet.Capacity("nobody") != 1 || fleet.MaxVIPs("nobody") != 0 {
+	if fleet := book.Fleet(time.Now()); fleet.Capacity("nobody") != 1 || fleet.Limit("nobody") != 0 {
 		t.Error("a node that nobody knows has a capacity of 1 and no limit")
 	}
 }

@@ -103,13 +103,13 @@ func (f Fleet) Capacity(name string) int64 {
 	return capacity
 }
 
-// MaxVIPs is how many active VIPs a node takes at most; 0: any number.
-func (f Fleet) MaxVIPs(name string) int64 {
+// Limit is how many active VIPs a node takes at most; 0: any number.
+func (f Fleet) Limit(name string) int64 {
 	m := f.members[name]
 	if m.node == nil {
 		return 0
 	}
-	most, _ := placeholder.MaxVIPs(m.node) // nodenotes reports the mistake
+	most, _ := placeholder.NodeLimit(m.node) // nodenotes reports the mistake
 	return most
 }
 

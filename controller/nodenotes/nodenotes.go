@@ -34,7 +34,7 @@ func Mistakes(node *corev1.Node, vipNode *v1alpha1.VIPNode) (capacity, most erro
 			capacity = fmt.Errorf("%w. Its capacity counts 1", err)
 		}
 	}
-	if _, err := placeholder.MaxVIPs(node); err != nil {
+	if _, err := placeholder.NodeLimit(node); err != nil {
 		most = fmt.Errorf("%w. It takes any number of VIPs", err)
 	}
 	return capacity, most

@@ -29,7 +29,7 @@ func newRoom(view View, ofNode func(node string) int64) room {
 func (r room) left(vip, node string) bool {
 	limits := load.Limits{OfNode: r.ofNode(node)}
 	if p := r.view.vips[vip]; p != nil && len(p.standbys) > 0 {
-		limits.OfPool, _ = placeholder.MaxVIPsPerNode(p.standbys[0]) // its announcer reports the mistake
+		limits.OfPool, _ = placeholder.PoolLimit(p.standbys[0]) // its announcer reports the mistake
 		limits.Pool = p.standbys[0].Annotations[placeholder.AnnotationPool]
 	}
 	if limits.OfPool == 0 && limits.OfNode == 0 {

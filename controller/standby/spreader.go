@@ -116,7 +116,7 @@ func (s *Spreader) turn(ctx context.Context) error {
 		}
 		return found
 	}
-	room := newRoom(view, nodes.MaxVIPs)
+	room := newRoom(view, nodes.Limit)
 	state := State{
 		Nodes:   map[string]load.Node{},
 		Measure: s.Measure,

@@ -48,7 +48,7 @@ func (pl *VIPLoad) Filter(_ context.Context, cycle fwk.CycleState, _ *corev1.Pod
 // limits refuses a node that holds as many active VIPs as it or the pool allows. For a standby that is what the node would hold after
 // the loss of the active's node.
 func (pl *VIPLoad) limits(state *preFilterState, node *corev1.Node, here load.Node) *fwk.Status {
-	most, _ := placeholder.MaxVIPs(node) // the controller reports the mistake
+	most, _ := placeholder.NodeLimit(node) // the controller reports the mistake
 	limits := load.Limits{Pool: state.Pool, OfPool: state.MaxVIPsPerNode, OfNode: most}
 	switch pool, node := here.Full(limits, state.counts[state.active], state.after[node.Name].Inherits); {
 	case pool:
