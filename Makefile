@@ -57,6 +57,10 @@ bench-failover: root setup build control-plane ## measure failover (hours; ARGS=
 bench-handoff: root setup build control-plane ## measure what planned moves do to established connections; JSON lines
 	go run ./test/perf -suite=handoff -nice=10 $(ARGS)
 
+.PHONY: bench-load
+bench-load: root setup build control-plane ## measure where VIPs go by weight, capacity and traffic, and after losses; JSON lines
+	go run ./test/perf -suite=load -nice=10 $(ARGS)
+
 .PHONY: test-skew
 test-skew: root setup build control-plane ## the end-to-end story on Kubernetes 1.34, and on kine with SQLite (not part of test)
 	@hack/skew.sh

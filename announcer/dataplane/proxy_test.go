@@ -8,6 +8,7 @@ import (
 	"github.com/google/nftables"
 
 	"evenkeel.io/evenkeel/announcer/address/nstest"
+	"evenkeel.io/evenkeel/announcer/nft"
 )
 
 func TestMain(m *testing.M) { nstest.Main(m) }

@@ -24,6 +24,8 @@ type Facts struct {
 	NICs    []NIC
 	Sick    bool // the data plane is reported unhealthy
 	Suspect bool // the controller keeps VIPs off it
+	// SpeedMbps is the summed speed of the NICs with carrier, as far as their drivers tell.
+	SpeedMbps int64
 }
 
 // Refusal is why a node's NICs can't announce a VIP; None when they can.
@@ -37,6 +39,9 @@ const (
 	NoCarrier   Refusal = "NoCarrier"
 )
 
+// maxSpeedMbps keeps sums of what drivers say far from overflow: 1 Pbit/s.
+const maxSpeedMbps = 1e9
+
 // FactsOf reads a VIPNode. Addresses that can't be read are left out: they serve no VIP.
 func FactsOf(node *v1alpha1.VIPNode) Facts {
 	facts := Facts{
@@ -46,6 +51,9 @@ func FactsOf(node *v1alpha1.VIPNode) Facts {
 	}
 	for _, i := range node.Status.Interfaces {
 		n := NIC{Name: i.Name, Carrier: i.Carrier}
+		if i.Carrier && i.SpeedMbps > 0 {
+			facts.SpeedMbps += min(i.SpeedMbps, maxSpeedMbps)
+		}
 		for _, address := range i.Addresses {
 			if prefix, err := netip.ParsePrefix(address); err == nil {
 				n.Prefixes = append(n.Prefixes, prefix.Masked())
@@ -58,7 +66,7 @@ func FactsOf(node *v1alpha1.VIPNode) Facts {
 
 // Equal says whether both mean the same for every VIP.
 func (f Facts) Equal(other Facts) bool {
-	return f.Sick == other.Sick && f.Suspect == other.Suspect && slices.EqualFunc(f.NICs, other.NICs, func(a, b NIC) bool {
+	return f.Sick == other.Sick && f.Suspect == other.Suspect && f.SpeedMbps == other.SpeedMbps && slices.EqualFunc(f.NICs, other.NICs, func(a, b NIC) bool {
 		return a.Name == b.Name && a.Carrier == b.Carrier && slices.Equal(a.Prefixes, b.Prefixes)
 	})
 }

@@ -8,8 +8,10 @@ import (
 
 // Node is what the placeholders on a node amount to.
 type Node struct {
-	// Load is the weight of the active ones.
-	Load int64
+	// Load is the weight of the active ones, Actives their number.
+	Load, Actives int64
+	// Capacity is the node's share of the load beside others'; 0 counts as 1. Count leaves it alone.
+	Capacity int64
 	// VIPs that have a placeholder here which hasn't ended, by name; nil when there are none.
 	VIPs map[string]Held
 }
@@ -18,7 +20,9 @@ type Node struct {
 type Held struct {
 	Standby bool
 	Weight  int64
-	// Since orders a VIP's standbys: the earlier one takes over.
+	// Pool of the VIP.
+	Pool string
+	// Since is when the placeholder was made, in seconds since 1970. It orders a VIP's standbys: the earlier one takes over.
 	Since int64
 	// Term of the placeholder: of two actives the higher one is the VIP's.
 	Term int64
@@ -32,7 +36,6 @@ func (n *Node) Count(pod *corev1.Pod) {
 	if !ok {
 		return
 	}
-	n.Load += Of(pod)
 	if !placeholder.Is(pod) || placeholder.Ended(pod) {
 		return
 	}
@@ -40,9 +43,14 @@ func (n *Node) Count(pod *corev1.Pod) {
 		n.VIPs = map[string]Held{}
 	}
 	weight, _ := placeholder.Weight(pod)
+	standby := placeholder.RoleOf(pod) == placeholder.Standby
+	if !standby {
+		n.Load += weight
+		n.Actives++
+	}
 	n.VIPs[vip] = Held{
-		Standby: placeholder.RoleOf(pod) == placeholder.Standby, Weight: weight, Since: pod.CreationTimestamp.Unix(),
-		Term:    placeholder.Term(pod),
+		Standby: standby, Weight: weight, Pool: pod.Annotations[placeholder.AnnotationPool],
+		Since: pod.CreationTimestamp.Unix(), Term: placeholder.Term(pod),
 		Leaving: pod.Annotations[placeholder.AnnotationLeaving] == "true",
 	}
 }
@@ -50,7 +58,9 @@ func (n *Node) Count(pod *corev1.Pod) {
 // After is a node's load after the loss of another.
 type After struct {
 	Load int64
-	// Shared counts the standbys here of VIPs that are active on the lost node.
+	// Inherits are the VIPs that it takes over, in no order.
+	Inherits []string
+	// Shared is the weight of the standbys here of VIPs that are active on the lost node.
 	Shared int64
 }
 
@@ -65,7 +75,7 @@ func AfterLoss(lost string, nodes map[string]Node) map[string]After {
 		a := After{Load: node.Load}
 		for vip := range node.VIPs {
 			if node.standsBy(vip, nodes[lost]) {
-				a.Shared++
+				a.Shared += node.VIPs[vip].Weight
 			}
 		}
 		after[name] = a
@@ -73,6 +83,7 @@ func AfterLoss(lost string, nodes map[string]Node) map[string]After {
 	for vip, heir := range Heirs(lost, nodes) {
 		a := after[heir]
 		a.Load += nodes[lost].VIPs[vip].Weight
+		a.Inherits = append(a.Inherits, vip)
 		after[heir] = a
 	}
 	return after

@@ -51,7 +51,7 @@ const (
 
 // Annotations of a Service.
 const (
-	// AnnotationPool asks for a pool by name; the foreign spelling is understood too.
+	// AnnotationPool asks for a pool by name; the foreign spelling is understood too. On a placeholder it names the VIP's pool.
 	AnnotationPool          = "evenkeel.io/pool"
 	AnnotationRequested     = "evenkeel.io/load-balancer-ips"
 	ForeignMetalLBPool      = "metallb.io/address-pool"
@@ -61,6 +61,19 @@ const (
 	AnnotationSharing       = "evenkeel.io/allow-shared-ip"
 	// AnnotationStandbys overrides the pool's number of standbys: "0", "1" or "2".
 	AnnotationStandbys = "evenkeel.io/standbys"
+)
+
+// What bounds and steers the load of nodes. AnnotationWeight may stand on a Service too.
+const (
+	// AnnotationCapacity on a Node is what share of the load it takes beside the others: 1 to 1000000, or CapacityNICSpeed. Absent: 1.
+	AnnotationCapacity = "evenkeel.io/capacity"
+	// AnnotationMaxVIPs on a Node is how many active VIPs it takes at most. Absent: no limit.
+	AnnotationMaxVIPs = "evenkeel.io/max-vips"
+	// AnnotationMaxVIPsPerNode on a placeholder is how many active VIPs of its pool a node takes at most. Absent: no limit.
+	AnnotationMaxVIPsPerNode = "evenkeel.io/max-vips-per-node"
+
+	// CapacityNICSpeed as a Node's capacity: the summed speed in Mbit/s of its interfaces that may announce and have carrier.
+	CapacityNICSpeed = "nic-speed"
 )
 
 // Pod conditions, written by the announcer.

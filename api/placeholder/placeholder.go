@@ -10,11 +10,18 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 )
 
 // MaxWeight bounds a weight, so that sums of any number of pods stay far from overflow.
 const MaxWeight = 1000
+
+// Bounds of what Nodes and pools say.
+const (
+	MaxCapacity = 1000000
+	MaxLimit    = 100000
+)
 
 // MaxPreviousOwners is how many previous owners a placeholder names, and so how many get what a VIP's new owner hands on: as many as
 // let a VIP have been on all nodes of a cluster of five while connections live.
@@ -33,14 +40,17 @@ type Placeholder struct {
 	Addresses  []netip.Addr
 	Interfaces []string
 	Weight     int64
-	Term       int64
-	Peers      []Peer
-	Ports      []Port
-	Service    types.NamespacedName
-	Local      bool // externalTrafficPolicy Local
-	NoHandoff  bool // established connections are not handed on after a move
-	Release    bool // the VIP ends: unbind at once
-	Ending     bool // the pod is deleted or has failed: hold until a successor claims
+	Pool       string
+	// MaxVIPsPerNode is how many active VIPs of the pool a node takes at most; 0: no limit.
+	MaxVIPsPerNode int64
+	Term           int64
+	Peers          []Peer
+	Ports          []Port
+	Service        types.NamespacedName
+	Local          bool // externalTrafficPolicy Local
+	NoHandoff      bool // established connections are not handed on after a move
+	Release        bool // the VIP ends: unbind at once
+	Ending         bool // the pod is deleted or has failed: hold until a successor claims
 }
 
 // Peer is a place of the VIP, or a previous owner: whose claims are no conflicts. The annotation lists them in order of
@@ -118,6 +128,7 @@ func Parse(pod *corev1.Pod) (Placeholder, error) {
 		UID:       pod.UID,
 		Node:      pod.Spec.NodeName,
 		VIP:       pod.Labels[LabelVIP],
+		Pool:      pod.Annotations[AnnotationPool],
 		Role:      RoleOf(pod),
 		Local:     pod.Annotations[AnnotationPolicy] == string(corev1.ServiceExternalTrafficPolicyLocal),
 		NoHandoff: pod.Annotations[AnnotationHandoff] == "false",
@@ -132,6 +143,9 @@ func Parse(pod *corev1.Pod) (Placeholder, error) {
 		return p, fmt.Errorf("reading label %s: it is %q, but the first address %s makes it %q", LabelVIP, p.VIP, p.Addresses[0], want)
 	}
 	if p.Weight, err = Weight(pod); err != nil {
+		return p, err
+	}
+	if p.MaxVIPsPerNode, err = PoolLimit(pod); err != nil {
 		return p, err
 	}
 	if term, ok := pod.Annotations[AnnotationTerm]; ok {
@@ -165,9 +179,9 @@ func Term(pod *corev1.Pod) int64 {
 	return term
 }
 
-// Weight reads the pod's weight; without the annotation it is 1.
-func Weight(pod *corev1.Pod) (int64, error) {
-	text, ok := pod.Annotations[AnnotationWeight]
+// Weight reads the weight of a placeholder, or what a Service asks for; without the annotation it is 1.
+func Weight(obj metav1.Object) (int64, error) {
+	text, ok := obj.GetAnnotations()[AnnotationWeight]
 	if !ok {
 		return 1, nil
 	}
@@ -176,6 +190,46 @@ func Weight(pod *corev1.Pod) (int64, error) {
 		return 1, fmt.Errorf("reading annotation %s: %q is not a whole number from 1 to %d", AnnotationWeight, text, MaxWeight)
 	}
 	return weight, nil
+}
+
+// NodeLimit reads how many active VIPs a node takes at most; 0: no limit.
+func NodeLimit(node *corev1.Node) (int64, error) { return limit(node.Annotations, AnnotationMaxVIPs) }
+
+// PoolLimit reads how many active VIPs of a placeholder's pool a node takes at most; 0: no limit.
+func PoolLimit(pod *corev1.Pod) (int64, error) {
+	return limit(pod.Annotations, AnnotationMaxVIPsPerNode)
+}
+
+// limit reads a number of VIPs; without the annotation it is 0, which means that there is no limit.
+func limit(annotations map[string]string, key string) (int64, error) {
+	text, ok := annotations[key]
+	if !ok {
+		return 0, nil
+	}
+	n, err := strconv.ParseInt(text, 10, 64)
+	if err != nil || n < 1 || n > MaxLimit {
+		return 0, fmt.Errorf("reading annotation %s: %q is not a whole number from 1 to %d", key, text, MaxLimit)
+	}
+	return n, nil
+}
+
+// Capacity reads a node's share of the load; without the annotation it is 1. speedMbps is the summed speed of its interfaces that may
+// announce and have carrier, for nodes whose capacity is that. With an error it is 1, too.
+func Capacity(node *corev1.Node, speedMbps int64) (int64, error) {
+	text, ok := node.Annotations[AnnotationCapacity]
+	switch {
+	case !ok:
+		return 1, nil
+	case text == CapacityNICSpeed && speedMbps > 0:
+		return min(speedMbps, MaxCapacity), nil
+	case text == CapacityNICSpeed:
+		return 1, fmt.Errorf("reading annotation %s: no interface that may announce has carrier and a known speed: write a number", AnnotationCapacity)
+	}
+	capacity, err := strconv.ParseInt(text, 10, 64)
+	if err != nil || capacity < 1 || capacity > MaxCapacity {
+		return 1, fmt.Errorf("reading annotation %s: %q is neither a whole number from 1 to %d nor %s", AnnotationCapacity, text, MaxCapacity, CapacityNICSpeed)
+	}
+	return capacity, nil
 }
 
 // ParseAddresses reads a comma-separated list of one address, or one of each family. Only addresses that can be announced

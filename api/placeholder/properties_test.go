@@ -7,6 +7,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"pgregory.net/rapid"
 )
@@ -101,6 +103,22 @@ func TestPeersSurviveARoundTrip(t *testing.T) {
 		}
 		if diff := cmp.Diff(want, got, compareAddrs, cmpopts.EquateEmpty()); diff != "" {
 			t.Fatalf("(-want +got)\n%s", diff)
+		}
+	})
+}
+
+// Whatever people write on a Node, its capacity and limit stay within bounds, and what is refused is the default.
+func TestPropertyNodesSayNothingThatOverflows(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		text := rapid.OneOf(rapid.String(), rapid.StringMatching(`[-+]?[0-9]{1,25}`), rapid.Just(CapacityNICSpeed)).Draw(t, "text")
+		node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Annotations: map[string]string{AnnotationCapacity: text, AnnotationMaxVIPs: text}}}
+		capacity, err := Capacity(node, rapid.Int64().Draw(t, "speed"))
+		if capacity < 1 || capacity > MaxCapacity || err != nil && capacity != 1 {
+			t.Fatalf("%q makes a capacity of %d (%v)", text, capacity, err)
+		}
+		most, err := NodeLimit(node)
+		if most < 0 || most > MaxLimit || (err != nil) != (most == 0) {
+			t.Fatalf("%q makes a limit of %d (%v)", text, most, err)
 		}
 	})
 }

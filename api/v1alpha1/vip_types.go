@@ -21,6 +21,7 @@ import (
 // +kubebuilder:printcolumn:name="Announced",type=string,JSONPath=`.status.conditions[?(@.type=="Announced")].status`
 // +kubebuilder:printcolumn:name="Reason",type=string,priority=1,JSONPath=`.status.conditions[?(@.type=="Announced")].reason`
 // +kubebuilder:printcolumn:name="Pool",type=string,priority=1,JSONPath=`.spec.pool`
+// +kubebuilder:printcolumn:name="Weight",type=integer,priority=1,JSONPath=`.spec.weight`
 // +kubebuilder:printcolumn:name="Since",type=date,priority=1,JSONPath=`.status.since`
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
 type VIP struct {
@@ -48,6 +49,13 @@ type VIPSpec struct {
 	// +kubebuilder:validation:MaxLength=253
 	// +optional
 	Pool string `json:"pool,omitempty"`
+
+	// Weight is what the VIP adds to its node's load: what its Service asks for.
+	// +kubebuilder:default=1
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=1000
+	// +optional
+	Weight int64 `json:"weight,omitempty"`
 
 	// Services that use this VIP. Empty while the addresses are being released.
 	// +kubebuilder:validation:MaxItems=64

@@ -82,6 +82,12 @@ type VIPPoolSpec struct {
 	// +optional
 	Standbys *int32 `json:"standbys,omitempty"`
 
+	// MaxVIPsPerNode is how many active VIPs of this pool a node takes at most. Absent: no limit. Those that no node takes wait.
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=100000
+	// +optional
+	MaxVIPsPerNode *int32 `json:"maxVIPsPerNode,omitempty"`
+
 	// Tolerations are added to the placeholders', for nodes with taints of your own.
 	// +kubebuilder:validation:MaxItems=16
 	// +listType=atomic

@@ -487,6 +487,11 @@ func (in *VIPPoolSpec) DeepCopyInto(out *VIPPoolSpec) {
 		*out = new(int32)
 		**out = **in
 	}
+	if in.MaxVIPsPerNode != nil {
+		in, out := &in.MaxVIPsPerNode, &out.MaxVIPsPerNode
+		*out = new(int32)
+		**out = **in
+	}
 	if in.Tolerations != nil {
 		in, out := &in.Tolerations, &out.Tolerations
 		*out = make([]corev1.Toleration, len(*in))

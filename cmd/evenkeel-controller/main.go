@@ -28,6 +28,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
+	"evenkeel.io/evenkeel/api/load"
 	"evenkeel.io/evenkeel/api/v1alpha1"
 	"evenkeel.io/evenkeel/api/version"
 	"evenkeel.io/evenkeel/controller/apihealth"
@@ -85,7 +86,7 @@ func run(ctx context.Context, o *options) error {
 	if err != nil {
 		return err
 	}
-	if err := checkAPI(ctx, config); err != nil {
+	if err := checkAPI(ctx, config, o.kinds()); err != nil {
 		return err
 	}
 	meter := apihealth.New(clock.RealClock{})
@@ -116,6 +117,7 @@ func run(ctx context.Context, o *options) error {
 		Quarantine: o.addressLifetime + o.linger,
 		Workers:    o.workers,
 		Nodes:      fleet.Options{IgnoreExcludeLabel: o.ignoreExcludeLabel},
+		Measure:    load.MeasureOf(o.criteria()),
 		Health:     meter,
 	})
 	if err != nil {
@@ -159,14 +161,14 @@ func clientConfig(o *options) (*rest.Config, error) {
 const apiPatience = 30 * time.Second
 
 // checkAPI makes a missing CRD an error and an exit: an informer for it would only wait, silently and for ever.
-func checkAPI(ctx context.Context, config *rest.Config) error {
+func checkAPI(ctx context.Context, config *rest.Config, kinds []string) error {
 	client, err := discovery.NewDiscoveryClientForConfig(config)
 	if err != nil {
 		return fmt.Errorf("configuring discovery: %w", err)
 	}
 	missing, last := error(nil), error(nil)
 	err = wait.PollUntilContextTimeout(ctx, time.Second, apiPatience, true, func(context.Context) (bool, error) {
-		missing, last = missingKinds(client)
+		missing, last = missingKinds(client, kinds)
 		return last == nil, nil
 	})
 	if err != nil {
@@ -180,8 +182,17 @@ type groupVersions interface {
 	ServerResourcesForGroupVersion(groupVersion string) (*metav1.APIResourceList, error)
 }
 
+// kinds are the objects that are needed.
+func (o *options) kinds() []string {
+	kinds := []string{"vips", "vippools", "vipnodes"}
+	if load.MeasureOf(o.criteria()).Measured() {
+		kinds = append(kinds, "vipnodetraffics")
+	}
+	return kinds
+}
+
 // missingKinds asks for our objects. missing names those that the server doesn't have; err means that it couldn't be asked.
-func missingKinds(client groupVersions) (missing, err error) {
+func missingKinds(client groupVersions, kinds []string) (missing, err error) {
 	list, err := client.ServerResourcesForGroupVersion(v1alpha1.GroupVersion.String())
 	if apierrors.IsNotFound(err) {
 		return fmt.Errorf("the API server doesn't know %s: apply the CustomResourceDefinitions (manifests/crd) first", v1alpha1.GroupVersion), nil
@@ -193,7 +204,7 @@ func missingKinds(client groupVersions) (missing, err error) {
 	for _, resource := range list.APIResources {
 		have[resource.Name] = true
 	}
-	for _, want := range []string{"vips", "vippools", "vipnodes"} {
+	for _, want := range kinds {
 		if !have[want] {
 			return fmt.Errorf("the API server doesn't know %s.%s: apply the CustomResourceDefinitions (manifests/crd) first", want, v1alpha1.GroupVersion.Group), nil
 		}

@@ -24,6 +24,10 @@ func TestFlags(t *testing.T) {
 		{name: "a namespace that is none", args: []string{"--namespace", "A b"}, err: "--namespace"},
 		{name: "a lifetime below the kernel's granularity", args: []string{"--address-lifetime", "10ms"}, err: "--address-lifetime"},
 		{name: "no class", args: []string{"--load-balancer-class", ""}, err: "--load-balancer-class"},
+		{name: "other criteria", args: []string{"--load-criteria", "Traffic,Count"}},
+		{name: "no criteria", args: []string{"--load-criteria", ""}, err: "--load-criteria: Required value"},
+		{name: "a criterion that nobody knows", args: []string{"--load-criteria", "Count,Memory"}, err: `--load-criteria[1]: Unsupported value: "Memory"`},
+		{name: "a criterion twice", args: []string{"--load-criteria", "Count,Count"}, err: "--load-criteria[1]: Duplicate value"},
 		{name: "no workers", args: []string{"--workers", "0"}, err: "--workers"},
 	}
 	for _, tt := range tests {
@@ -66,14 +70,15 @@ func TestMissingKinds(t *testing.T) {
 		missing string
 		err     bool
 	}{
-		{name: "all there", api: api{list: list("vips", "vips/status", "vippools", "vipnodes")}},
+		{name: "all there", api: api{list: list("vips", "vips/status", "vippools", "vipnodes", "vipnodetraffics")}},
 		{name: "one missing", api: api{list: list("vips", "vippools")}, missing: "vipnodes.evenkeel.io"},
+		{name: "the figures missing that the default criteria need", api: api{list: list("vips", "vippools", "vipnodes")}, missing: "vipnodetraffics.evenkeel.io"},
 		{name: "none there", api: api{err: apierrors.NewNotFound(v1alpha1.Resource("vips"), "")}, missing: "evenkeel.io/v1alpha1: apply the CustomResourceDefinitions"},
 		{name: "no answer", api: api{err: errors.New("connection refused")}, err: true},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			missing, err := missingKinds(tt.api)
+			missing, err := missingKinds(tt.api, defaultOptions().kinds())
 			if (err != nil) != tt.err || (missing != nil) != (tt.missing != "") || missing != nil && !strings.Contains(missing.Error(), tt.missing) {
 				t.Errorf("got missing %v, error %v", missing, err)
 			}

@@ -7,9 +7,11 @@ import (
 	"time"
 
 	"github.com/spf13/pflag"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/component-base/cli/flag"
 	logsapi "k8s.io/component-base/logs/api/v1"
 
+	"evenkeel.io/evenkeel/api/load"
 	"evenkeel.io/evenkeel/api/placeholder"
 )
 
@@ -29,6 +31,7 @@ type options struct {
 	placeholderImage  string
 	priorityClass     string
 	workers           int
+	loadCriteria      []string
 
 	ignoreExcludeLabel bool
 	logging            *logsapi.LoggingConfiguration
@@ -50,6 +53,7 @@ func defaultOptions() *options {
 		// Not system-node-critical: it may move, and must never push a node's own agents aside.
 		priorityClass: "system-cluster-critical",
 		workers:       8,
+		loadCriteria:  texts(load.DefaultCriteria()),
 		logging:       logsapi.NewLoggingConfiguration(),
 	}
 }
@@ -73,6 +77,7 @@ func (o *options) flagSets() flag.NamedFlagSets {
 	fs.DurationVar(&o.addressLifetime, "address-lifetime", o.addressLifetime, "Lifetime of an address on a node, as the announcers set it. A released address is given out again after this and --linger.")
 	fs.DurationVar(&o.linger, "linger", o.linger, "How long an announcer holds an address whose placeholder is gone, as the announcers' flag says.")
 	fs.BoolVar(&o.ignoreExcludeLabel, "ignore-exclude-label", o.ignoreExcludeLabel, "Nodes labelled node.kubernetes.io/exclude-from-external-load-balancers may announce all the same. Set ignoreExcludeLabel of the scheduler's VIPLoad plugin too.")
+	fs.StringSliceVar(&o.loadCriteria, "load-criteria", o.loadCriteria, "What standbys are spread by, the most important first: Count, Traffic, NICUtilization, CPU. It must be what the criteria of the scheduler's VIPLoad plugin are.")
 	fs.StringVar(&o.placeholderImage, "placeholder-image", o.placeholderImage, "Image of the placeholders' container, which does nothing.")
 	fs.StringVar(&o.priorityClass, "placeholder-priority-class", o.priorityClass, "PriorityClass of the placeholders. Empty: the default one (for clusters whose quotas allow critical pods in kube-system alone).")
 
@@ -100,7 +105,27 @@ func (o *options) validate() error {
 	check(o.workers > 0 && o.workers <= 256, "--workers: %d is not between 1 and 256", o.workers)
 	check(o.addressLifetime >= time.Second, "--address-lifetime: %s is less than a second, the kernel's granularity", o.addressLifetime)
 	check(o.linger >= 0, "--linger must not be negative")
+	if err := load.ValidateCriteria(o.criteria(), field.NewPath("--load-criteria")).ToAggregate(); err != nil {
+		errs = append(errs, err)
+	}
 	return errors.Join(errs...)
+}
+
+// criteria are what --load-criteria names.
+func (o *options) criteria() []load.Criterion {
+	var list []load.Criterion
+	for _, text := range o.loadCriteria {
+		list = append(list, load.Criterion(text))
+	}
+	return list
+}
+
+func texts(criteria []load.Criterion) []string {
+	var list []string
+	for _, c := range criteria {
+		list = append(list, string(c))
+	}
+	return list
 }
 
 // flagSet joins the groups into one set.

@@ -20,16 +20,17 @@ import (
 	"evenkeel.io/evenkeel/plugins/vipload"
 )
 
-// cluster serves a version and an empty list of VIPNodes, and returns a kubeconfig for it.
+// cluster serves a version and empty lists of VIPNodes and VIPNodeTraffics, and returns a kubeconfig for it.
 func cluster(t *testing.T, minor int) string {
 	t.Helper()
 	closed := make(chan struct{})
+	kinds := map[string]string{"/apis/evenkeel.io/v1alpha1/vipnodes": "VIPNode", "/apis/evenkeel.io/v1alpha1/vipnodetraffics": "VIPNodeTraffic"}
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
 		switch {
 		case r.URL.Path == "/version":
 			fmt.Fprintf(w, `{"major":"1","minor":"%d","gitVersion":"v1.%d.3"}`, minor, minor)
-		case r.URL.Path != "/apis/evenkeel.io/v1alpha1/vipnodes":
+		case kinds[r.URL.Path] == "":
 			w.WriteHeader(http.StatusNotFound)
 		case r.URL.Query().Get("sendInitialEvents") == "true":
 			w.WriteHeader(http.StatusBadRequest)
@@ -40,7 +41,7 @@ func cluster(t *testing.T, minor int) string {
 			case <-closed:
 			}
 		default:
-			fmt.Fprint(w, `{"apiVersion":"evenkeel.io/v1alpha1","kind":"VIPNodeList","metadata":{"resourceVersion":"1"},"items":[]}`)
+			fmt.Fprintf(w, `{"apiVersion":"evenkeel.io/v1alpha1","kind":"%sList","metadata":{"resourceVersion":"1"},"items":[]}`, kinds[r.URL.Path])
 		}
 	}))
 	t.Cleanup(server.Close)

@@ -9,6 +9,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 
 	"evenkeel.io/evenkeel/api/eligible"
+	"evenkeel.io/evenkeel/api/placeholder"
 	"evenkeel.io/evenkeel/api/v1alpha1"
 )
 
@@ -83,7 +84,9 @@ func (b *Book) ObserveNode(node *corev1.Node) {
 		now, still := after.unready()
 		same := m.node != nil && unready == still && since.Equal(now) &&
 			m.node.Spec.Unschedulable == node.Spec.Unschedulable &&
-			equality.Semantic.DeepEqual(m.node.Spec.Taints, node.Spec.Taints) && maps.Equal(m.node.Labels, node.Labels)
+			equality.Semantic.DeepEqual(m.node.Spec.Taints, node.Spec.Taints) && maps.Equal(m.node.Labels, node.Labels) &&
+			m.node.Annotations[placeholder.AnnotationCapacity] == node.Annotations[placeholder.AnnotationCapacity] &&
+			m.node.Annotations[placeholder.AnnotationMaxVIPs] == node.Annotations[placeholder.AnnotationMaxVIPs]
 		m.node = node
 		return !same
 	})

@@ -14,6 +14,7 @@ import (
 
 	"evenkeel.io/evenkeel/api/eligible"
 	"evenkeel.io/evenkeel/api/endpoints"
+	"evenkeel.io/evenkeel/api/placeholder"
 	"evenkeel.io/evenkeel/api/v1alpha1"
 	"evenkeel.io/evenkeel/controller/failover"
 )
@@ -93,6 +94,26 @@ func (f Fleet) For(d Demand) map[string]failover.Node {
 		nodes[name] = n
 	}
 	return nodes
+}
+
+// Capacity is a node's share of the load beside others'.
+func (f Fleet) Capacity(name string) int64 {
+	m := f.members[name]
+	if m.node == nil {
+		return 1
+	}
+	capacity, _ := placeholder.Capacity(m.node, m.facts.SpeedMbps) // nodenotes reports the mistake
+	return capacity
+}
+
+// Limit is how many active VIPs a node takes at most; 0: any number.
+func (f Fleet) Limit(name string) int64 {
+	m := f.members[name]
+	if m.node == nil {
+		return 0
+	}
+	most, _ := placeholder.NodeLimit(m.node) // nodenotes reports the mistake
+	return most
 }
 
 func (f Fleet) unable(m member, d Demand, selector labels.Selector) string {

@@ -41,9 +41,12 @@ type Claim struct {
 }
 
 // changing are the annotations that follow the Service and the pool during a placeholder's life.
-var changing = []string{placeholder.AnnotationPorts, placeholder.AnnotationPolicy, placeholder.AnnotationInterfaces, placeholder.AnnotationHandoff}
+var changing = []string{
+	placeholder.AnnotationPorts, placeholder.AnnotationPolicy, placeholder.AnnotationInterfaces, placeholder.AnnotationHandoff,
+	placeholder.AnnotationMaxVIPsPerNode,
+}
 
-// Annotations returns the annotations that follow the Service and the pool. before are those of an earlier placeholder, for
+// Annotations returns the annotations that follow the VIP, the Service and the pool. before are those of an earlier placeholder, for
 // what is unknown now. An empty value means that the annotation is to be absent.
 func Annotations(s Subject, before map[string]string) map[string]string {
 	want := map[string]string{}
@@ -60,7 +63,13 @@ func Annotations(s Subject, before map[string]string) map[string]string {
 	}
 	if s.Pool != nil {
 		want[placeholder.AnnotationInterfaces] = strings.Join(s.Pool.Spec.Interfaces, ",")
+		want[placeholder.AnnotationMaxVIPsPerNode] = ""
+		if most := s.Pool.Spec.MaxVIPsPerNode; most != nil {
+			want[placeholder.AnnotationMaxVIPsPerNode] = strconv.FormatInt(int64(*most), 10)
+		}
 	}
+	want[placeholder.AnnotationWeight] = strconv.FormatInt(max(1, s.VIP.Spec.Weight), 10)
+	want[placeholder.AnnotationPool] = s.VIP.Spec.Pool
 	return want
 }
 
@@ -103,7 +112,6 @@ func Build(s Subject, look Look, c Claim, before map[string]string) *corev1.Pod 
 	yes, no, grace, user := true, false, terminationGrace, nobody
 	annotations := map[string]string{
 		placeholder.AnnotationAddresses: strings.Join(vip.Spec.Addresses, ","),
-		placeholder.AnnotationWeight:    "1",
 		placeholder.AnnotationTerm:      strconv.FormatInt(c.Term, 10),
 	}
 	if len(vip.Spec.Services) > 0 {

@@ -19,7 +19,7 @@ import (
 func subject() Subject {
 	return Subject{
 		VIP: &v1alpha1.VIP{ObjectMeta: metav1.ObjectMeta{Name: "192-0-2-10", UID: "vip"}, Spec: v1alpha1.VIPSpec{
-			Addresses: []string{"192.0.2.10", "2001:db8::10"}, Pool: "main",
+			Addresses: []string{"192.0.2.10", "2001:db8::10"}, Pool: "main", Weight: 5,
 			Services: []v1alpha1.ServiceReference{{Namespace: "default", Name: "web", UID: "svc"}},
 		}},
 		Service: &corev1.Service{Spec: corev1.ServiceSpec{
@@ -27,7 +27,7 @@ func subject() Subject {
 			Ports:                 []corev1.ServicePort{{Port: 443}, {Port: 53, Protocol: corev1.ProtocolUDP}},
 		}},
 		Pool: &v1alpha1.VIPPool{Spec: v1alpha1.VIPPoolSpec{
-			Interfaces:   []string{"eth1"},
+			Interfaces: []string{"eth1"}, MaxVIPsPerNode: ptr.To(int32(9)),
 			NodeSelector: &metav1.LabelSelector{MatchLabels: map[string]string{"zone": "a"}, MatchExpressions: []metav1.LabelSelectorRequirement{{Key: "edge", Operator: metav1.LabelSelectorOpExists}}},
 			Tolerations:  []corev1.Toleration{{Key: "mine", Operator: corev1.TolerationOpExists}},
 		}},
@@ -46,7 +46,7 @@ func TestBuildKeepsTheContract(t *testing.T) {
 	}
 	want := placeholder.Placeholder{
 		Pod: types.NamespacedName{Namespace: "evenkeel-system", Name: "192-0-2-10-2"}, VIP: "192-0-2-10", Role: placeholder.Active,
-		Addresses: got.Addresses, Interfaces: []string{"eth1"}, Weight: 1, Term: 7, Peers: peers,
+		Addresses: got.Addresses, Interfaces: []string{"eth1"}, Weight: 5, Pool: "main", MaxVIPsPerNode: 9, Term: 7, Peers: peers,
 		Ports:   []placeholder.Port{{Protocol: "tcp", Port: 443}, {Protocol: "udp", Port: 53}},
 		Service: types.NamespacedName{Namespace: "default", Name: "web"}, Local: true,
 	}
@@ -103,7 +103,10 @@ func TestTolerations(t *testing.T) {
 func TestWhatIsUnknownStaysAsItWas(t *testing.T) {
 	s := subject()
 	s.Service, s.Pool = nil, nil
-	before := map[string]string{placeholder.AnnotationPorts: "tcp/80", placeholder.AnnotationInterfaces: "eth9"}
+	before := map[string]string{
+		placeholder.AnnotationPorts: "tcp/80", placeholder.AnnotationInterfaces: "eth9", placeholder.AnnotationMaxVIPsPerNode: "3",
+		placeholder.AnnotationWeight: "5", placeholder.AnnotationPool: "main",
+	}
 	if diff := Difference(before, Annotations(s, before)); len(diff) != 0 {
 		t.Errorf("patch %v", diff)
 	}
@@ -121,6 +124,15 @@ func TestAServiceMayRefuseHandoff(t *testing.T) {
 		if got := pod.Annotations[placeholder.AnnotationHandoff]; got != tt.want {
 			t.Errorf("a Service that says %q has placeholders that say %q, want %q", tt.asked, got, tt.want)
 		}
+	}
+}
+
+func TestAVIPOfAnOlderVersionWeighsOne(t *testing.T) {
+	s := subject()
+	s.VIP.Spec.Weight, s.Pool.Spec.MaxVIPsPerNode = 0, nil
+	pod := Build(s, Look{}, Claim{Role: placeholder.Active}, map[string]string{placeholder.AnnotationMaxVIPsPerNode: "3"})
+	if _, limited := pod.Annotations[placeholder.AnnotationMaxVIPsPerNode]; limited || pod.Annotations[placeholder.AnnotationWeight] != "1" {
+		t.Errorf("annotations %v, want weight 1 and no limit, as the pool has none any more", pod.Annotations)
 	}
 }
 

@@ -37,7 +37,7 @@ func (r *Reconciler) allocate(ctx context.Context, service *corev1.Service, w wi
 		if err != nil {
 			return nil, retry, err
 		}
-		vip, err := r.record(ctx, name, a, taker)
+		vip, err := r.record(ctx, name, a, taker, r.weight(service))
 		if err != nil || vip != nil {
 			return vip, time.Time{}, err
 		}
@@ -47,9 +47,10 @@ func (r *Reconciler) allocate(ctx context.Context, service *corev1.Service, w wi
 
 // record creates the VIP object, which is what makes an allocation. It returns nil where another VIP has that name: the
 // ledger knows it now. A VIP of this very Service is adopted.
-func (r *Reconciler) record(ctx context.Context, name string, a ipam.Allocation, taker ledger.Taker) (*v1alpha1.VIP, error) {
+func (r *Reconciler) record(ctx context.Context, name string, a ipam.Allocation, taker ledger.Taker, weight int64) (*v1alpha1.VIP, error) {
 	vip := &v1alpha1.VIP{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: v1alpha1.VIPSpec{
 		Pool:     a.Pool,
+		Weight:   weight,
 		Services: []v1alpha1.ServiceReference{{Namespace: taker.Namespace, Name: taker.Name, UID: taker.UID}},
 	}}
 	for _, addr := range a.Addresses {

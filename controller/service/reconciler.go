@@ -140,10 +140,13 @@ func (r *Reconciler) announce(ctx context.Context, service *corev1.Service, w wi
 	return group.Wait()
 }
 
-// settle makes the VIP's addresses the Service's ingress, and releases its other VIPs.
+// settle makes the VIP's addresses the Service's ingress, has it weigh what the Service asks for, and releases its other VIPs.
 func (r *Reconciler) settle(ctx context.Context, service *corev1.Service, w wish, current *v1alpha1.VIP) (time.Duration, error) {
 	if w.metBy(current) {
 		r.setPending(client.ObjectKeyFromObject(service), false)
+	}
+	if err := r.weigh(ctx, service, current); err != nil {
+		return 0, err
 	}
 	retry, err := r.writeIngress(ctx, service, w.serves(ledger.Addresses(current)))
 	if err != nil {

@@ -12,6 +12,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 
+	"evenkeel.io/evenkeel/api/load"
 	"evenkeel.io/evenkeel/api/placeholder"
 	"evenkeel.io/evenkeel/api/v1alpha1"
 	"evenkeel.io/evenkeel/controller/fleet"
@@ -44,6 +45,7 @@ type followers struct {
 	served  *fleet.Endpoints
 	reports *vip.Reports
 	spread  *standby.Spreader
+	meter   *load.Meter // nil where nothing that is measured counts
 }
 
 // addFeed has the followers follow the watches from now on, leader or not, and opens the ledger when this process leads.
@@ -57,6 +59,9 @@ func addFeed(ctx context.Context, mgr manager.Manager, to followers, services *s
 		follow(ctx, f, to.seenPod, to.gonePod),
 		follow(ctx, f, to.served.Observe, to.served.Forget),
 	)
+	if to.meter != nil {
+		err = errors.Join(err, follow(ctx, f, to.meter.Observe, func(traffic *v1alpha1.VIPNodeTraffic) { to.meter.Forget(traffic.Name) }))
+	}
 	if err != nil {
 		return err
 	}

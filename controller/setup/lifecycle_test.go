@@ -12,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/ptr"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -404,4 +405,60 @@ func TestALostPlaceholderCreationIsMadeUpForByTheVIP(t *testing.T) {
 	w.refuse = nil
 	w.settle()
 	w.pod("192-0-2-10-1")
+}
+
+func TestAVIPWeighsWhatItsServiceSays(t *testing.T) {
+	w := newWorld(t, aPool("main", "192.0.2.10-192.0.2.19"), aService("web", annotated(placeholder.AnnotationWeight, "7")))
+	w.settle()
+	weights := func(want string) {
+		t.Helper()
+		w.wants("the VIP's weight", fmt.Sprint(w.vip("192-0-2-10").Spec.Weight), want)
+		w.wants("the placeholder's weight", w.pod("192-0-2-10-1").Annotations[placeholder.AnnotationWeight], want)
+	}
+	weights("7")
+	w.wants("the placeholder's pool", w.pod("192-0-2-10-1").Annotations[placeholder.AnnotationPool], "main")
+	w.told()
+	for _, tt := range []struct{ asked, want, says string }{
+		{asked: "1000", want: "1000"},
+		{asked: "heavy", want: "1", says: `"heavy" is not a whole number from 1 to 1000. The VIP counts 1`},
+		{asked: "0", want: "1", says: `"0" is not a whole number`},
+		{asked: "3", want: "3"},
+	} {
+		change(w, w.service("web"), func(s *corev1.Service) { s.Annotations[placeholder.AnnotationWeight] = tt.asked })
+		w.settle()
+		weights(tt.want)
+		if tt.says != "" {
+			w.wantsTold(tt.says)
+		} else {
+			w.wants("what was told", w.told(), "")
+		}
+	}
+	change(w, w.service("web"), func(s *corev1.Service) { delete(s.Annotations, placeholder.AnnotationWeight) })
+	w.settle()
+	weights("1")
+	w.announce("192-0-2-10-1", "node-1")
+	before := len(w.writes)
+	w.settle()
+	w.settle()
+	for _, write := range w.writes[before:] {
+		if strings.Contains(write, "v1alpha1.VIP 192") && !strings.Contains(write, "status") {
+			t.Errorf("wrote again: %s", write)
+		}
+	}
+}
+
+func TestAPoolsLimitIsOnItsPlaceholders(t *testing.T) {
+	pool := aPool("main", "192.0.2.10-192.0.2.19")
+	pool.Spec.MaxVIPsPerNode = ptr.To(int32(4))
+	w := newWorld(t, pool, aService("web"))
+	w.settle()
+	limit := func() string { return w.pod("192-0-2-10-1").Annotations[placeholder.AnnotationMaxVIPsPerNode] }
+	w.wants("the limit", limit(), "4")
+	var changed v1alpha1.VIPPool
+	if err := w.c.Get(w.ctx, types.NamespacedName{Name: "main"}, &changed); err != nil {
+		t.Fatal(err)
+	}
+	change(w, &changed, func(p *v1alpha1.VIPPool) { p.Spec.MaxVIPsPerNode = nil })
+	w.settle()
+	w.wants("the limit when the pool has none any more", limit(), "")
 }

@@ -30,10 +30,13 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"evenkeel.io/evenkeel/api/endpoints"
+	"evenkeel.io/evenkeel/api/load"
+	"evenkeel.io/evenkeel/api/placeholder"
 	"evenkeel.io/evenkeel/api/v1alpha1"
 	"evenkeel.io/evenkeel/controller/fleet"
 	"evenkeel.io/evenkeel/controller/ledger"
 	"evenkeel.io/evenkeel/controller/metrics"
+	"evenkeel.io/evenkeel/controller/nodenotes"
 	"evenkeel.io/evenkeel/controller/place"
 	"evenkeel.io/evenkeel/controller/pool"
 	"evenkeel.io/evenkeel/controller/service"
@@ -54,6 +57,8 @@ type Options struct {
 	Workers int
 	// Nodes says which nodes may announce beside what their announcers tell.
 	Nodes fleet.Options
+	// Measure is the scheduler's: standbys are spread by it.
+	Measure load.Measure
 	// Health of the API server, as the manager's own requests show it.
 	Health vip.Health
 }
@@ -99,7 +104,13 @@ func essentials(obj any) (any, error) {
 		endpoints.Strip(slice)
 	}
 	if node, ok := obj.(*corev1.Node); ok {
-		node.ManagedFields, node.Annotations = nil, nil
+		annotations := map[string]string{}
+		for _, key := range []string{placeholder.AnnotationCapacity, placeholder.AnnotationMaxVIPs} {
+			if value, ok := node.Annotations[key]; ok {
+				annotations[key] = value
+			}
+		}
+		node.ManagedFields, node.Annotations = nil, annotations
 		status := corev1.NodeStatus{Addresses: node.Status.Addresses}
 		for _, c := range node.Status.Conditions {
 			if c.Type == corev1.NodeReady {
@@ -126,7 +137,12 @@ func Add(ctx context.Context, mgr manager.Manager, o Options) error {
 		served   = fleet.NewEndpoints()
 		suspect  = &suspects.Reconciler{Client: mgr.GetClient(), Clock: now, Teller: teller}
 		reports  = &vip.Reports{Health: o.Health}
+		notes    = &nodenotes.Reconciler{Client: mgr.GetClient(), Teller: teller}
+		meter    *load.Meter
 	)
+	if o.Measure.Measured() {
+		meter = load.NewMeter()
+	}
 	services := &service.Reconciler{
 		Client: mgr.GetClient(), Reader: mgr.GetAPIReader(), Clock: now, Class: o.Class,
 		Ledger: book, Keeper: keeper, Statuses: statuses, Teller: teller,
@@ -136,7 +152,9 @@ func Add(ctx context.Context, mgr manager.Manager, o Options) error {
 		Ledger: book, Keeper: keeper, Statuses: statuses, Teller: teller,
 		Endpoints: served, Nodes: nodes, Suspects: suspect, Reports: reports, Pace: rate.NewLimiter(movesPerSecond, movesAtOnce),
 	}
-	spreader := standby.New(standby.Spreader{Client: mgr.GetClient(), Clock: now, Namespace: o.Look.Namespace, Nodes: nodes, Demand: vips.Demand})
+	spreader := standby.New(standby.Spreader{
+		Client: mgr.GetClient(), Clock: now, Namespace: o.Look.Namespace, Nodes: nodes, Measure: o.Measure, Meter: meter, Demand: vips.Demand,
+	})
 	nodes.OnChange(spreader.Poke)
 	pools := &pool.Reconciler{Client: mgr.GetClient(), Clock: now, Ledger: book, Written: written.New()}
 
@@ -145,9 +163,10 @@ func Add(ctx context.Context, mgr manager.Manager, o Options) error {
 		func() error { return addVIPs(mgr, o, book, nodes, served, vips) },
 		func() error { return addSuspects(mgr, nodes, suspect) },
 		func() error { return addPools(mgr, book, pools) },
+		func() error { return addNodeNotes(mgr, notes) },
 		func() error { return mgr.Add(spreader) },
 		func() error {
-			return addFeed(ctx, mgr, followers{book, keeper, nodes, served, reports, spreader}, services)
+			return addFeed(ctx, mgr, followers{book, keeper, nodes, served, reports, spreader, meter}, services)
 		},
 	} {
 		if err := add(); err != nil {
@@ -277,6 +296,18 @@ func addSuspects(mgr manager.Manager, nodes *fleet.Book, r *suspects.Reconciler)
 		Complete(r)
 	if err != nil {
 		return fmt.Errorf("adding the VIPNode controller: %w", err)
+	}
+	return nil
+}
+
+func addNodeNotes(mgr manager.Manager, r *nodenotes.Reconciler) error {
+	err := ctrl.NewControllerManagedBy(mgr).Named("node").
+		For(&corev1.Node{}, builder.WithPredicates(predicate.AnnotationChangedPredicate{})).
+		Watches(&v1alpha1.VIPNode{}, &handler.EnqueueRequestForObject{}).
+		WithOptions(options(1)).
+		Complete(r)
+	if err != nil {
+		return fmt.Errorf("adding the Node controller: %w", err)
 	}
 	return nil
 }

@@ -36,6 +36,9 @@ type Spreader struct {
 	Clock     clock.Clock
 	Namespace string
 	Nodes     *fleet.Book
+	// Measure is the scheduler's; Meter what was measured for it, nil where nothing is.
+	Measure load.Measure
+	Meter   *load.Meter
 	// Demand says what a VIP asks of nodes; false: it is not known.
 	Demand func(ctx context.Context, vip string) (fleet.Demand, bool)
 
@@ -113,23 +116,30 @@ func (s *Spreader) turn(ctx context.Context) error {
 		}
 		return found
 	}
+	room := newRoom(view, nodes.Limit)
 	state := State{
-		Nodes: map[string]load.Node{},
-		Most:  atOnce - len(s.leaving),
+		Nodes:   map[string]load.Node{},
+		Measure: s.Measure,
+		Most:    atOnce - len(s.leaving),
 		Movable: func(vip string) bool {
 			return view.Settled(vip) && !now.Before(s.resting[vip])
 		},
 		Allowed: func(vip, node string) bool {
 			n := fits(vip)[node]
-			return n.Able && !n.Sick && !n.Closed && n.Suspicion == ""
+			return n.Able && !n.Sick && !n.Closed && n.Suspicion == "" && room.left(vip, node)
 		},
 	}
 	// Nodes that can take nothing are no place to even out to; what stands by there is others' business.
+	var actives int64
 	for name, node := range nodes.For(fleet.Demand{}) {
 		if !node.Sick && !node.Closed && node.Suspicion == "" {
-			state.Nodes[name] = view.nodes[name]
+			on := view.nodes[name]
+			on.Capacity = nodes.Capacity(name)
+			state.Nodes[name] = on
+			actives += on.Actives
 		}
 	}
+	state.Reading = s.Meter.Read(now, actives)
 	for _, move := range Plan(state) {
 		pod := view.standby(move)
 		if pod == nil {

@@ -19,11 +19,11 @@ import (
 // and sleep for minutes. The activator takes care of both, after the store has changed.
 func (pl *VIPLoad) EventsToRegister(context.Context) ([]fwk.ClusterEventWithHint, error) {
 	return []fwk.ClusterEventWithHint{
-		// A node may have been known by its VIPNode only, or lose the exclude label.
-		{Event: fwk.ClusterEvent{Resource: fwk.Node, ActionType: fwk.Add | fwk.UpdateNodeLabel}, QueueingHintFn: pl.isSchedulableAfterNodeChange},
-		// The VIP's other placeholder ends, or a standby's active gets its node or becomes active. Update is the general one, as
-		// neither a deletion timestamp nor a label is one of the specific updates.
-		{Event: fwk.ClusterEvent{Resource: fwk.AssignedPod, ActionType: fwk.Add | fwk.Update | fwk.Delete}, QueueingHintFn: isSchedulableAfterPodChange},
+		// A node may have been known by its VIPNode only, lose the exclude label, or take more VIPs.
+		{Event: fwk.ClusterEvent{Resource: fwk.Node, ActionType: fwk.Add | fwk.UpdateNodeLabel | fwk.UpdateNodeAnnotation}, QueueingHintFn: pl.isSchedulableAfterNodeChange},
+		// The VIP's other placeholder ends, or another VIP's where there are limits, or a standby's active gets its node or becomes
+		// active. Update is the general one, as neither a deletion timestamp nor a label is one of the specific updates.
+		{Event: fwk.ClusterEvent{Resource: fwk.AssignedPod, ActionType: fwk.Add | fwk.Update | fwk.Delete}, QueueingHintFn: pl.isSchedulableAfterPodChange},
 		// Somebody corrects the annotations of a placeholder that couldn't be read.
 		{Event: fwk.ClusterEvent{Resource: fwk.TargetPod, ActionType: fwk.Update}, QueueingHintFn: isSchedulableAfterOwnUpdate},
 	}, nil
@@ -47,10 +47,13 @@ func (pl *VIPLoad) isSchedulableAfterNodeChange(_ klog.Logger, _ *corev1.Pod, ol
 	if _, wasExcluded := before.Labels[corev1.LabelNodeExcludeBalancers]; wasExcluded && !isExcluded {
 		return fwk.Queue, nil
 	}
+	if before.Annotations[placeholder.AnnotationMaxVIPs] != after.Annotations[placeholder.AnnotationMaxVIPs] {
+		return fwk.Queue, nil
+	}
 	return fwk.QueueSkip, nil
 }
 
-func isSchedulableAfterPodChange(_ klog.Logger, pod *corev1.Pod, oldObj, newObj any) (fwk.QueueingHint, error) {
+func (pl *VIPLoad) isSchedulableAfterPodChange(_ klog.Logger, pod *corev1.Pod, oldObj, newObj any) (fwk.QueueingHint, error) {
 	before, after, err := schedutil.As[*corev1.Pod](oldObj, newObj)
 	if err != nil {
 		return fwk.Queue, err
@@ -59,14 +62,26 @@ func isSchedulableAfterPodChange(_ klog.Logger, pod *corev1.Pod, oldObj, newObj 
 	if either == nil {
 		either = before
 	}
-	if either == nil || either.Labels[placeholder.LabelVIP] != pod.Labels[placeholder.LabelVIP] {
+	if either == nil || !placeholder.Is(either) {
 		return fwk.QueueSkip, nil
 	}
 	ended := after == nil || before != nil && !placeholder.Ended(before) && placeholder.Ended(after)
+	if either.Labels[placeholder.LabelVIP] != pod.Labels[placeholder.LabelVIP] {
+		if ended && pl.mayMakeRoom(pod, either) {
+			return fwk.Queue, nil
+		}
+		return fwk.QueueSkip, nil
+	}
 	if ended || placeholder.RoleOf(pod) == placeholder.Standby && isActive(after) && !isActive(before) {
 		return fwk.Queue, nil
 	}
 	return fwk.QueueSkip, nil
+}
+
+// mayMakeRoom says whether the end of another VIP's placeholder may let a pod keep within a limit that it was refused for.
+func (pl *VIPLoad) mayMakeRoom(pod, ended *corev1.Pod) bool {
+	_, limited := pod.Annotations[placeholder.AnnotationMaxVIPsPerNode]
+	return pl.limited.Load() || limited && pod.Annotations[placeholder.AnnotationPool] == ended.Annotations[placeholder.AnnotationPool]
 }
 
 func isActive(pod *corev1.Pod) bool {

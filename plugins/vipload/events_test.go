@@ -25,7 +25,7 @@ func TestEventsToRegister(t *testing.T) {
 		got = append(got, event.Event)
 	}
 	want := []fwk.ClusterEvent{
-		{Resource: fwk.Node, ActionType: fwk.Add | fwk.UpdateNodeLabel},
+		{Resource: fwk.Node, ActionType: fwk.Add | fwk.UpdateNodeLabel | fwk.UpdateNodeAnnotation},
 		{Resource: fwk.AssignedPod, ActionType: fwk.Add | fwk.Update | fwk.Delete},
 		{Resource: fwk.TargetPod, ActionType: fwk.Update},
 	}
@@ -37,6 +37,8 @@ func TestEventsToRegister(t *testing.T) {
 func TestHints(t *testing.T) {
 	pl := newTestPlugin(t)
 	pl.nodes.set("known", eligible.Facts{})
+	full := newTestPlugin(t)
+	full.limited.Store(true)
 	lenient := newTestPlugin(t)
 	lenient.ignoreExcludeLabel = true
 	lenient.nodes.set("known", eligible.Facts{})
@@ -63,19 +65,25 @@ func TestHints(t *testing.T) {
 		{name: "another label changes", hint: pl.isSchedulableAfterNodeChange, before: plain("known"), now: st.MakeNode().Name("known").Label("a", "b").Obj(), want: fwk.QueueSkip},
 		{name: "no node at all", hint: pl.isSchedulableAfterNodeChange, now: pod, want: fwk.Queue, wantErr: true},
 
-		{name: "the VIP's other placeholder is gone", hint: isSchedulableAfterPodChange, before: other().Obj(), want: fwk.Queue},
-		{name: "the VIP's other placeholder is being deleted", hint: isSchedulableAfterPodChange, before: other().Obj(), now: other().Terminating().Obj(), want: fwk.Queue},
-		{name: "the VIP's other placeholder is being deleted already", hint: isSchedulableAfterPodChange, before: other().Terminating().Obj(), now: other().Terminating().Obj(), want: fwk.QueueSkip},
-		{name: "the VIP's other placeholder reports", hint: isSchedulableAfterPodChange, before: other().Obj(), now: other().Condition(placeholder.ConditionReady, corev1.ConditionTrue, "").Obj(), want: fwk.QueueSkip},
-		{name: "another VIP's placeholder is gone", hint: isSchedulableAfterPodChange, before: vipPod("q", "192.0.2.11").Obj(), want: fwk.QueueSkip},
-		{name: "any other pod is gone", hint: isSchedulableAfterPodChange, before: st.MakePod().Name("web").Obj(), want: fwk.QueueSkip},
-		{name: "no pod at all", hint: isSchedulableAfterPodChange, before: labelled, want: fwk.Queue, wantErr: true},
+		{name: "the VIP's other placeholder is gone", hint: pl.isSchedulableAfterPodChange, before: other().Obj(), want: fwk.Queue},
+		{name: "the VIP's other placeholder is being deleted", hint: pl.isSchedulableAfterPodChange, before: other().Obj(), now: other().Terminating().Obj(), want: fwk.Queue},
+		{name: "the VIP's other placeholder is being deleted already", hint: pl.isSchedulableAfterPodChange, before: other().Terminating().Obj(), now: other().Terminating().Obj(), want: fwk.QueueSkip},
+		{name: "the VIP's other placeholder reports", hint: pl.isSchedulableAfterPodChange, before: other().Obj(), now: other().Condition(placeholder.ConditionReady, corev1.ConditionTrue, "").Obj(), want: fwk.QueueSkip},
+		{name: "another VIP's placeholder is gone", hint: pl.isSchedulableAfterPodChange, before: vipPod("q", "192.0.2.11").Obj(), want: fwk.QueueSkip},
+		{name: "another VIP of the pool is gone, and the pool has a limit", pod: limitedPod("p", "192.0.2.10", "office", "3"), hint: pl.isSchedulableAfterPodChange, before: limitedPod("q", "192.0.2.11", "office", "3"), want: fwk.Queue},
+		{name: "another VIP of the pool reports", pod: limitedPod("p", "192.0.2.10", "office", "3"), hint: pl.isSchedulableAfterPodChange, before: limitedPod("q", "192.0.2.11", "office", "3"), now: limitedPod("q", "192.0.2.11", "office", "3"), want: fwk.QueueSkip},
+		{name: "a VIP of another pool is gone", pod: limitedPod("p", "192.0.2.10", "office", "3"), hint: pl.isSchedulableAfterPodChange, before: limitedPod("q", "192.0.2.11", "lab", "3"), want: fwk.QueueSkip},
+		{name: "any VIP is gone, and a node was full", hint: full.isSchedulableAfterPodChange, before: vipPod("q", "192.0.2.11").Obj(), want: fwk.Queue},
+		{name: "a node takes more VIPs", hint: pl.isSchedulableAfterNodeChange, before: plain("known"), now: st.MakeNode().Name("known").Annotation(placeholder.AnnotationMaxVIPs, "9").Obj(), want: fwk.Queue},
+		{name: "another annotation changes", hint: pl.isSchedulableAfterNodeChange, before: plain("known"), now: st.MakeNode().Name("known").Annotation("a", "b").Obj(), want: fwk.QueueSkip},
+		{name: "any other pod is gone", hint: pl.isSchedulableAfterPodChange, before: st.MakePod().Name("web").Obj(), want: fwk.QueueSkip},
+		{name: "no pod at all", hint: pl.isSchedulableAfterPodChange, before: labelled, want: fwk.Queue, wantErr: true},
 
-		{name: "a standby's active gets its node", pod: standby, hint: isSchedulableAfterPodChange, now: other().Obj(), want: fwk.Queue},
-		{name: "a standby's peer becomes the active", pod: standby, hint: isSchedulableAfterPodChange, before: standbyPod("q", "192.0.2.10").Node("n").Obj(), now: other().Obj(), want: fwk.Queue},
-		{name: "another standby gets its node", pod: standby, hint: isSchedulableAfterPodChange, now: standbyPod("q", "192.0.2.10").Node("n").Obj(), want: fwk.QueueSkip},
-		{name: "another VIP's active gets its node", pod: standby, hint: isSchedulableAfterPodChange, now: vipPod("q", "192.0.2.11").Node("n").Obj(), want: fwk.QueueSkip},
-		{name: "an active hears of another active", hint: isSchedulableAfterPodChange, now: other().Obj(), want: fwk.QueueSkip},
+		{name: "a standby's active gets its node", pod: standby, hint: pl.isSchedulableAfterPodChange, now: other().Obj(), want: fwk.Queue},
+		{name: "a standby's peer becomes the active", pod: standby, hint: pl.isSchedulableAfterPodChange, before: standbyPod("q", "192.0.2.10").Node("n").Obj(), now: other().Obj(), want: fwk.Queue},
+		{name: "another standby gets its node", pod: standby, hint: pl.isSchedulableAfterPodChange, now: standbyPod("q", "192.0.2.10").Node("n").Obj(), want: fwk.QueueSkip},
+		{name: "another VIP's active gets its node", pod: standby, hint: pl.isSchedulableAfterPodChange, now: vipPod("q", "192.0.2.11").Node("n").Obj(), want: fwk.QueueSkip},
+		{name: "an active hears of another active", hint: pl.isSchedulableAfterPodChange, now: other().Obj(), want: fwk.QueueSkip},
 
 		{name: "its annotations are corrected", hint: isSchedulableAfterOwnUpdate, before: pod, now: vipPod("p", "192.0.2.12").Obj(), want: fwk.Queue},
 		{name: "only its status changes", hint: isSchedulableAfterOwnUpdate, before: pod, now: vipPod("p", "192.0.2.10").Phase(corev1.PodPending).Obj(), want: fwk.QueueSkip},

@@ -5,6 +5,9 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	fwk "k8s.io/kube-scheduler/framework"
+
+	"evenkeel.io/evenkeel/api/load"
+	"evenkeel.io/evenkeel/api/placeholder"
 )
 
 // Filter passes the nodes that could announce the VIP now. Where several things are amiss, the one that takes longest to
@@ -35,8 +38,24 @@ func (pl *VIPLoad) Filter(_ context.Context, cycle fwk.CycleState, _ *corev1.Pod
 	if !state.local.Serves(node.Name, state.Addresses) {
 		return noEndpoint.status()
 	}
-	if _, held := pl.tally.of(nodeInfo, state.remember).VIPs[state.VIP]; held {
+	here := pl.tally.of(nodeInfo, state.remember)
+	if _, held := here.VIPs[state.VIP]; held {
 		return sameVIP.status()
+	}
+	return pl.limits(state, node, here)
+}
+
+// limits refuses a node that holds as many active VIPs as it or the pool allows. For a standby that is what the node would hold after
+// the loss of the active's node.
+func (pl *VIPLoad) limits(state *preFilterState, node *corev1.Node, here load.Node) *fwk.Status {
+	most, _ := placeholder.NodeLimit(node) // the controller reports the mistake
+	limits := load.Limits{Pool: state.Pool, OfPool: state.MaxVIPsPerNode, OfNode: most}
+	switch pool, node := here.Full(limits, state.counts[state.active], state.after[node.Name].Inherits); {
+	case pool:
+		return poolFull.status()
+	case node:
+		pl.limited.Store(true)
+		return nodeFull.status()
 	}
 	return nil
 }

@@ -27,6 +27,14 @@ func TestFilter(t *testing.T) {
 	dual := vipPod("p", "192.0.2.10").Annotation(placeholder.AnnotationAddresses, "192.0.2.10,2001:db8::10")
 	dualLocal := localPod("p", "192.0.2.10", "web/shop").Annotation(placeholder.AnnotationAddresses, "192.0.2.10,2001:db8::10").Obj()
 	onNode := func(w *st.PodWrapper) *corev1.Pod { return w.Node("n").Obj() }
+	nodeOf := func(most string) *corev1.Node {
+		return st.MakeNode().Name("n").Annotation(placeholder.AnnotationMaxVIPs, most).Obj()
+	}
+	inOffice := func(name, address string) *st.PodWrapper {
+		return vipPod(name, address).Annotation(placeholder.AnnotationPool, "office")
+	}
+	office := []*corev1.Pod{onNode(inOffice("q", "192.0.2.11")), onNode(inOffice("r", "192.0.2.12")),
+		onNode(inOffice("s", "192.0.2.13").Label(placeholder.LabelRole, "standby")), onNode(inOffice("t", "192.0.2.14").Terminating())}
 
 	tests := []struct {
 		name     string
@@ -93,6 +101,14 @@ func TestFilter(t *testing.T) {
 			slices: []*discoveryv1.EndpointSlice{endpointSlice("shop", discoveryv1.AddressTypeIPv4, endpoint("n", ready))}},
 		{name: "Cluster: endpoints don't matter", pod: vipPod("p", "192.0.2.10").Annotation(placeholder.AnnotationService, "web/shop").Annotation(placeholder.AnnotationPolicy, "Cluster").Obj(),
 			vipNode: vipNode("n", alive("eth0", lan))},
+
+		{name: "the pool has no limit", pod: vipPod("p", "192.0.2.10").Annotation(placeholder.AnnotationPool, "office").Obj(), vipNode: vipNode("n", alive("eth0", lan)), existing: office},
+		{name: "the node may hold one more of the pool", pod: limitedPod("p", "192.0.2.10", "office", "3"), vipNode: vipNode("n", alive("eth0", lan)), existing: office},
+		{name: "the node holds as many of the pool as it may", pod: limitedPod("p", "192.0.2.10", "office", "2"), vipNode: vipNode("n", alive("eth0", lan)), existing: office, want: &poolFull},
+		{name: "VIPs of other pools don't count", pod: limitedPod("p", "192.0.2.10", "lab", "2"), vipNode: vipNode("n", alive("eth0", lan)), existing: office},
+		{name: "the node takes one more VIP", node: nodeOf("3"), vipNode: vipNode("n", alive("eth0", lan)), existing: office},
+		{name: "the node takes no more VIPs", node: nodeOf("2"), vipNode: vipNode("n", alive("eth0", lan)), existing: office, want: &nodeFull},
+		{name: "a limit that can't be read is none", node: nodeOf("few"), vipNode: vipNode("n", alive("eth0", lan)), existing: office},
 
 		{name: "the VIP has a placeholder here", vipNode: vipNode("n", alive("eth0", lan)), existing: []*corev1.Pod{onNode(vipPod("q", "192.0.2.10"))}, want: &sameVIP},
 		{name: "the VIP has a standby here", vipNode: vipNode("n", alive("eth0", lan)),
@@ -170,8 +186,8 @@ func TestFilterNeedsPreFilter(t *testing.T) {
 
 // The queue's message is built of the reasons, separated by commas: a comma within one would break the count.
 func TestRejectionsReadWellInOneSentence(t *testing.T) {
-	for _, r := range []rejection{noAnnouncer, excluded, sickDataPlane, noSubnet, noInterface, noCarrier, noEndpoint, sameVIP} {
-		if !strings.HasPrefix(r.message, "node(s) ") || strings.ContainsAny(r.message, ",.\n") && !strings.Contains(r.message, "kubernetes.io") {
+	for _, r := range []rejection{noAnnouncer, excluded, sickDataPlane, noSubnet, noInterface, noCarrier, noEndpoint, sameVIP, poolFull, nodeFull} {
+		if !strings.HasPrefix(r.message, "node(s) ") || strings.ContainsAny(r.message, ",.\n") && !strings.Contains(r.message, "kubernetes.io") && !strings.Contains(r.message, "evenkeel.io") {
 			t.Errorf("%s: %q doesn't read as a part of a sentence", r.label, r.message)
 		}
 		if r.status() == r.status() {

@@ -27,15 +27,19 @@ import (
 	frameworkruntime "k8s.io/kubernetes/pkg/scheduler/framework/runtime"
 	"k8s.io/utils/ptr"
 
+	"evenkeel.io/evenkeel/api/load"
 	"evenkeel.io/evenkeel/api/v1alpha1"
 )
 
-// apiServer serves VIPNodes: one list, and watches that deliver what is sent.
+// apiServer serves VIPNodes and VIPNodeTraffics: of each one list, and watches that deliver what is sent.
 type apiServer struct {
-	nodes  []v1alpha1.VIPNode
-	refuse func() *apierrors.StatusError // answers instead, when set and not nil
-	events chan metav1.WatchEvent
-	closed chan struct{}
+	nodes         []v1alpha1.VIPNode
+	traffics      []v1alpha1.VIPNodeTraffic
+	trafficless   bool // the cluster has no VIPNodeTraffics
+	trafficEvents chan metav1.WatchEvent
+	refuse        func() *apierrors.StatusError // answers instead, when set and not nil
+	events        chan metav1.WatchEvent
+	closed        chan struct{}
 
 	mu    sync.Mutex
 	agent string
@@ -43,7 +47,7 @@ type apiServer struct {
 
 func (s *apiServer) start(t *testing.T) *rest.Config {
 	t.Helper()
-	s.events, s.closed = make(chan metav1.WatchEvent), make(chan struct{})
+	s.events, s.trafficEvents, s.closed = make(chan metav1.WatchEvent), make(chan metav1.WatchEvent), make(chan struct{})
 	server := httptest.NewServer(s)
 	t.Cleanup(server.Close)
 	t.Cleanup(func() { close(s.closed) })
@@ -57,8 +61,10 @@ func (s *apiServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.agent = r.UserAgent()
 	s.mu.Unlock()
 	encode := json.NewEncoder(w)
-	if r.URL.Path != "/apis/evenkeel.io/v1alpha1/vipnodes" {
+	traffics := r.URL.Path == "/apis/evenkeel.io/v1alpha1/vipnodetraffics"
+	if r.URL.Path != "/apis/evenkeel.io/v1alpha1/vipnodes" && (!traffics || s.trafficless) {
 		w.WriteHeader(http.StatusNotFound)
+		encode.Encode(apierrors.NewGenericServerResponse(http.StatusNotFound, "get", v1alpha1.Resource("vipnodetraffics"), "", "", 0, true).ErrStatus)
 		return
 	}
 	if s.refuse != nil {
@@ -76,9 +82,13 @@ func (s *apiServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case query.Get("watch") == "true":
 		w.WriteHeader(http.StatusOK)
 		w.(http.Flusher).Flush()
+		events := s.events
+		if traffics {
+			events = s.trafficEvents
+		}
 		for {
 			select {
-			case event := <-s.events:
+			case event := <-events:
 				encode.Encode(event)
 				w.(http.Flusher).Flush()
 			case <-r.Context().Done():
@@ -87,6 +97,12 @@ func (s *apiServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 				return
 			}
 		}
+	case traffics:
+		encode.Encode(v1alpha1.VIPNodeTrafficList{
+			TypeMeta: metav1.TypeMeta{APIVersion: v1alpha1.GroupVersion.String(), Kind: "VIPNodeTrafficList"},
+			ListMeta: metav1.ListMeta{ResourceVersion: "1"},
+			Items:    s.traffics,
+		})
 	default:
 		encode.Encode(v1alpha1.VIPNodeList{
 			TypeMeta: metav1.TypeMeta{APIVersion: v1alpha1.GroupVersion.String(), Kind: "VIPNodeList"},
@@ -101,6 +117,13 @@ func (s *apiServer) send(kind string, node *v1alpha1.VIPNode) {
 	node.TypeMeta = metav1.TypeMeta{APIVersion: v1alpha1.GroupVersion.String(), Kind: "VIPNode"}
 	node.ResourceVersion = "2"
 	s.events <- metav1.WatchEvent{Type: kind, Object: runtime.RawExtension{Object: node}}
+}
+
+// sendTraffic delivers an event to the one watch of VIPNodeTraffics.
+func (s *apiServer) sendTraffic(kind string, traffic *v1alpha1.VIPNodeTraffic) {
+	traffic.TypeMeta = metav1.TypeMeta{APIVersion: v1alpha1.GroupVersion.String(), Kind: "VIPNodeTraffic"}
+	traffic.ResourceVersion = "2"
+	s.trafficEvents <- metav1.WatchEvent{Type: kind, Object: runtime.RawExtension{Object: traffic}}
 }
 
 // checkLeaks fails the test when goroutines are left after everything that it registers later for clean-up. Those of HTTP
@@ -163,7 +186,7 @@ func TestNewKnowsAllVIPNodesAndFollowsThem(t *testing.T) {
 	defer factory.Shutdown()
 	defer cancel()
 
-	plugin, err := New(ctx, &VIPLoadArgs{}, newHandle(t, config, factory, queue))
+	plugin, err := New(ctx, &VIPLoadArgs{Criteria: load.DefaultCriteria()}, newHandle(t, config, factory, queue))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -173,7 +196,7 @@ func TestNewKnowsAllVIPNodesAndFollowsThem(t *testing.T) {
 		t.Errorf("VIPNode a is not known when New returns: %+v", facts)
 	}
 	// A second profile shares the factory. (It has another API server here, as this one has one listener for its events.)
-	second, err := New(ctx, &VIPLoadArgs{}, newHandle(t, (&apiServer{}).start(t), factory, &fakeQueue{}))
+	second, err := New(ctx, &VIPLoadArgs{Criteria: load.DefaultCriteria()}, newHandle(t, (&apiServer{}).start(t), factory, &fakeQueue{}))
 	if err != nil {
 		t.Fatalf("a second profile: %v", err)
 	}
@@ -252,8 +275,10 @@ func TestNewFailsWithAClearSentence(t *testing.T) {
 		refuse *apierrors.StatusError
 		says   string
 	}{
-		{name: "the custom resource definitions are missing", args: &VIPLoadArgs{}, refuse: apierrors.NewGenericServerResponse(404, "get", resource, "", "", 0, true), says: "install Evenkeel's custom resource definitions"},
-		{name: "the right to read VIPNodes is missing", args: &VIPLoadArgs{}, refuse: apierrors.NewForbidden(resource, "", nil), says: "get, list and watch on vipnodes"},
+		{name: "the custom resource definitions are missing", args: &VIPLoadArgs{Criteria: load.DefaultCriteria()}, refuse: apierrors.NewGenericServerResponse(404, "get", resource, "", "", 0, true), says: "install Evenkeel's custom resource definitions"},
+		{name: "the right to read VIPNodes is missing", args: &VIPLoadArgs{Criteria: load.DefaultCriteria()}, refuse: apierrors.NewForbidden(resource, "", nil), says: "get, list and watch on vipnodes"},
+		{name: "a criterion comes twice", args: &VIPLoadArgs{Criteria: []load.Criterion{load.Count, load.Count}}, says: `criteria[1]: Duplicate value: "Count"`},
+		{name: "no criteria", args: &VIPLoadArgs{}, says: "criteria: Required value"},
 		{name: "the arguments are of another kind", args: &runtime.Unknown{}, says: "VIPLoadArgs"},
 	}
 	for _, tt := range tests {
@@ -279,7 +304,68 @@ func TestNewEndsWithItsContextWhileTheAPIServerIsAway(t *testing.T) {
 	}}
 	config := server.start(t)
 	factory := informers.NewSharedInformerFactory(fake.NewClientset(), 0)
-	if _, err := New(ctx, &VIPLoadArgs{}, newHandle(t, config, factory, &fakeQueue{})); err == nil {
+	if _, err := New(ctx, &VIPLoadArgs{Criteria: load.DefaultCriteria()}, newHandle(t, config, factory, &fakeQueue{})); err == nil {
 		t.Error("New succeeded without an API server")
+	}
+}
+
+func TestFiguresAreFollowedAndWakeNobody(t *testing.T) {
+	checkLeaks(t)
+	traffic := func(rate int64) *v1alpha1.VIPNodeTraffic {
+		node := &v1alpha1.VIPNodeTraffic{ObjectMeta: metav1.ObjectMeta{Name: "a"}}
+		node.Status.MeasuredAt = metav1.Now()
+		node.Status.VIPs = []v1alpha1.VIPTraffic{{Name: "192-0-2-10", BytesPerSecond: rate}}
+		return node
+	}
+	server := &apiServer{traffics: []v1alpha1.VIPNodeTraffic{*traffic(1000)}}
+	config := server.start(t)
+	activated := make(chan string, 64)
+	queue := queueFunc(func(pods map[string]*corev1.Pod) {
+		for name := range pods {
+			activated <- name
+		}
+	})
+	client := fake.NewClientset(vipPod("waits", "192.0.2.11").Obj())
+	factory := informers.NewSharedInformerFactory(client, 0)
+	ctx, cancel := context.WithCancel(klog.NewContext(t.Context(), klogger))
+	defer factory.Shutdown()
+	defer cancel()
+	plugin, err := New(ctx, &VIPLoadArgs{Criteria: load.DefaultCriteria()}, newHandle(t, config, factory, queue))
+	if err != nil {
+		t.Fatal(err)
+	}
+	pl := plugin.(*VIPLoad)
+	factory.Start(ctx.Done())
+	factory.WaitForCacheSync(ctx.Done())
+	rate := func() int64 { return pl.meter.Read(time.Now(), 0).VIP("192-0-2-10", 0) }
+	if got := rate(); got != 1000 {
+		t.Errorf("%d bytes per second are known when New returns", got)
+	}
+	server.sendTraffic("MODIFIED", traffic(2000))
+	eventually(t, func() bool { return rate() == 2000 })
+	server.sendTraffic("DELETED", traffic(2000))
+	eventually(t, func() bool { return rate() == 0 })
+	if err := pl.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if len(activated) > 0 {
+		t.Errorf("%s was activated", <-activated)
+	}
+}
+
+func TestFiguresAreNeededOnlyWhereTheyCount(t *testing.T) {
+	checkLeaks(t)
+	config := (&apiServer{trafficless: true}).start(t)
+	factory := informers.NewSharedInformerFactory(fake.NewClientset(), 0)
+	handle := newHandle(t, config, factory, &fakeQueue{})
+	if _, err := New(t.Context(), &VIPLoadArgs{Criteria: load.DefaultCriteria()}, handle); err == nil || !strings.Contains(err.Error(), "doesn't know VIPNodeTraffics: install") {
+		t.Errorf("error %v, want one that says what is missing", err)
+	}
+	plugin, err := New(t.Context(), &VIPLoadArgs{Criteria: []load.Criterion{load.Count}}, handle)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := plugin.(*VIPLoad).Close(); err != nil {
+		t.Fatal(err)
 	}
 }

@@ -22,9 +22,12 @@ var errLocalWithoutService = errors.New("annotation " + placeholder.AnnotationPo
 // preFilterState is the pod read once per scheduling cycle. It is not changed after PreFilter.
 type preFilterState struct {
 	placeholder.Placeholder
-	after    map[string]load.After // for a standby: what each node carries after the loss of its active's node
-	local    endpoints.Local       // with traffic policy Local: the nodes that serve the Service
-	remember bool                  // the tally's memo may be used in this cycle
+	// For a standby: the node of its active, what is on each node, and what each takes over when the active's is lost.
+	active   string
+	counts   map[string]load.Node
+	after    map[string]load.After
+	local    endpoints.Local // with traffic policy Local: the nodes that serve the Service
+	remember bool            // the tally's memo may be used in this cycle
 }
 
 // Clone returns the state itself, as nothing changes it.
@@ -52,11 +55,11 @@ func (pl *VIPLoad) PreFilter(_ context.Context, cycle fwk.CycleState, pod *corev
 		pl.tally.prune(nodes)
 	}
 	if p.Role == placeholder.Standby {
-		active, counts := pl.count(p.VIP, nodes, state.remember)
-		if active == "" {
+		state.active, state.counts = pl.count(p.VIP, nodes, state.remember)
+		if state.active == "" {
 			return nil, noActive.status()
 		}
-		state.after = load.AfterLoss(active, counts)
+		state.after = load.AfterLoss(state.active, state.counts)
 	}
 	cycle.Write(preFilterStateKey, state)
 	return nil, nil
@@ -70,7 +73,7 @@ func (pl *VIPLoad) count(vip string, nodes []fwk.NodeInfo, remember bool) (activ
 	var term int64 = -1
 	for _, node := range nodes {
 		name := node.Node().Name
-		counts[name] = pl.tally.of(node, remember)
+		counts[name] = pl.on(node, remember)
 		if held, ok := counts[name].VIPs[vip]; ok && !held.Standby && held.Term > term {
 			active, term = name, held.Term
 		}

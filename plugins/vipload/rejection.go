@@ -29,6 +29,10 @@ var (
 		"node(s) whose NIC for the VIP has no carrier", fwk.UnschedulableAndUnresolvable}
 	noEndpoint = rejection{"no-endpoint",
 		"node(s) without a ready endpoint of the Service (externalTrafficPolicy is Local)", fwk.UnschedulableAndUnresolvable}
+	poolFull = rejection{"pool-limit",
+		"node(s) that hold as many VIPs of the pool as it allows on one (see maxVIPsPerNode of the VIPPool)", fwk.Unschedulable}
+	nodeFull = rejection{"node-limit",
+		"node(s) that hold as many VIPs as their annotation evenkeel.io/max-vips allows", fwk.Unschedulable}
 	sameVIP = rejection{"same-vip",
 		"node(s) that hold a placeholder of this VIP already", fwk.Unschedulable}
 )

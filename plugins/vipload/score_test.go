@@ -13,10 +13,11 @@ import (
 	st "k8s.io/kubernetes/pkg/scheduler/testing"
 	"pgregory.net/rapid"
 
+	"evenkeel.io/evenkeel/api/load"
 	"evenkeel.io/evenkeel/api/placeholder"
 )
 
-func TestScore(t *testing.T) {
+func TestALoadIsTheWeightOfTheActives(t *testing.T) {
 	on := func(w *st.PodWrapper) *corev1.Pod { return w.Node("n").Obj() }
 	tests := []struct {
 		name string
@@ -32,14 +33,9 @@ func TestScore(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			pl, info, state := newTestPlugin(t), nodeInfo(st.MakeNode().Name("n").Obj(), tt.pods...), framework.NewCycleState()
-			pod := vipPod("p", "192.0.2.99").Obj()
-			if status := pl.PreScore(t.Context(), state, pod, []fwk.NodeInfo{info}); !status.IsSuccess() {
-				t.Fatal(status)
-			}
-			got, status := pl.Score(t.Context(), state, pod, info)
-			if !status.IsSuccess() || got != tt.want {
-				t.Errorf("got %d (%v), want %d", got, status, tt.want)
+			info := nodeInfo(st.MakeNode().Name("n").Obj(), tt.pods...)
+			if got := newTestPlugin(t).withVIP(vipPod("p", "192.0.2.99").Obj(), []fwk.NodeInfo{info}, true)[0].Load; got != tt.want+1 {
+				t.Errorf("with one more it has %d, want %d", got, tt.want+1)
 			}
 		})
 	}
@@ -58,7 +54,7 @@ func TestScoreNeedsPreScore(t *testing.T) {
 }
 
 // choose runs one scheduling cycle as the framework does and returns the index of the node with the highest score.
-func choose(ctx context.Context, t *rapid.T, pl *VIPLoad, pod *corev1.Pod, nodes []fwk.NodeInfo) int {
+func choose(ctx context.Context, t rapid.TB, pl *VIPLoad, pod *corev1.Pod, nodes []fwk.NodeInfo) int {
 	state := framework.NewCycleState()
 	if status := pl.PreScore(ctx, state, pod, nodes); !status.IsSuccess() {
 		t.Fatalf("PreScore: %v", status)
@@ -85,7 +81,7 @@ func choose(ctx context.Context, t *rapid.T, pl *VIPLoad, pod *corev1.Pod, nodes
 func TestPlacementsStayEven(t *testing.T) {
 	ctx := t.Context()
 	rapid.Check(t, func(t *rapid.T) {
-		pl := &VIPLoad{nodes: newNodeStore(), tally: newTally()}
+		pl := newMeasuring(load.DefaultCriteria()...)
 		var nodes []fwk.NodeInfo
 		for i := range rapid.IntRange(1, 12).Draw(t, "nodes") {
 			nodes = append(nodes, nodeInfo(st.MakeNode().Name(fmt.Sprintf("node-%d", i)).Obj()))

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"testing"
 
+	corev1 "k8s.io/api/core/v1"
 	fwk "k8s.io/kube-scheduler/framework"
 	"k8s.io/kubernetes/pkg/scheduler/framework"
 	st "k8s.io/kubernetes/pkg/scheduler/testing"
@@ -80,12 +81,12 @@ func place(ctx context.Context, t *rapid.T, pl *VIPLoad, pod *st.PodWrapper, nod
 	return chosen
 }
 
-// Promise 1 for the loss of any single node: the loads of the others differ by at most one after creations alone, when each VIP
-// has one standby.
+// Promise 1 for the loss of any single node: after creations alone, when each VIP has one standby, none of the others carries more for its
+// capacity than any other would with the largest VIP on top. With equal weights and capacities: their loads differ by at most one.
 func TestAfterTheLossOfAnyNodeTheOthersAreEven(t *testing.T) {
 	ctx := t.Context()
 	rapid.Check(t, func(t *rapid.T) {
-		pl := &VIPLoad{nodes: newNodeStore(), tally: newTally()}
+		pl := newMeasuring(load.DefaultCriteria()...)
 		var nodes []fwk.NodeInfo
 		for i := range rapid.IntRange(2, 7).Draw(t, "nodes") {
 			name := fmt.Sprintf("node-%d", i)
@@ -112,4 +113,63 @@ func TestAfterTheLossOfAnyNodeTheOthersAreEven(t *testing.T) {
 			}
 		}
 	})
+}
+
+// A standby goes where the node would be least loaded for its capacity after the loss; limits count what it would hold then.
+func TestStandbysGoByCapacityAndLimitsAfterTheLoss(t *testing.T) {
+	const lan = "192.0.2.101/24"
+	setUp := func(annotate map[string]map[string]string) (*VIPLoad, []fwk.NodeInfo) {
+		pl := newTestPlugin(t)
+		on := map[string][]*corev1.Pod{ // a is full of what b and c guard
+			"a": {vipPod("v", "192.0.2.10").Node("a").Obj(), vipPod("w", "192.0.2.11").Node("a").Obj(), vipPod("x", "192.0.2.12").Node("a").Obj()},
+			"b": {standbyPod("w-s", "192.0.2.11").Node("b").Obj(), vipPod("y", "192.0.2.13").Node("b").Obj()},
+			"c": {standbyPod("x-s", "192.0.2.12").Node("c").Obj()},
+		}
+		var nodes []fwk.NodeInfo
+		for _, name := range []string{"a", "b", "c"} {
+			pl.nodes.set(name, eligible.FactsOf(vipNode(name, alive("eth0", lan))))
+			node := st.MakeNode().Name(name).Obj()
+			node.Annotations = annotate[name]
+			nodes = append(nodes, nodeInfo(node, on[name]...))
+		}
+		return pl, nodes
+	}
+	tests := []struct {
+		name     string
+		annotate map[string]map[string]string
+		refused  string
+		want     string
+	}{
+		{name: "the emptier node", want: "c"},
+		{name: "the larger node", annotate: map[string]map[string]string{"b": {placeholder.AnnotationCapacity: "3"}}, want: "b"},
+		{name: "the emptier node has room for what it would inherit alone", annotate: map[string]map[string]string{"c": {placeholder.AnnotationMaxVIPs: "1"}}, refused: "c", want: "b"},
+		{name: "and for one more", annotate: map[string]map[string]string{"c": {placeholder.AnnotationMaxVIPs: "2"}}, want: "c"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			pl, nodes := setUp(tt.annotate)
+			state, pod := framework.NewCycleState(), standbyPod("v-s", "192.0.2.10").Obj()
+			if _, status := pl.PreFilter(t.Context(), state, pod, nodes); !status.IsSuccess() {
+				t.Fatal(status)
+			}
+			var feasible []fwk.NodeInfo
+			for _, node := range nodes {
+				status := pl.Filter(t.Context(), state, pod, node)
+				if status.IsSuccess() {
+					feasible = append(feasible, node)
+				} else if name := node.Node().Name; name != "a" && name != tt.refused {
+					t.Fatalf("%s refused: %v", name, status)
+				}
+			}
+			if status := pl.PreScore(t.Context(), state, pod, feasible); !status.IsSuccess() {
+				t.Fatal(status)
+			}
+			for _, node := range feasible {
+				rank, _ := pl.Score(t.Context(), state, pod, node)
+				if (rank == 0) != (node.Node().Name == tt.want) {
+					t.Errorf("%s has rank %d", node.Node().Name, rank)
+				}
+			}
+		})
+	}
 }

@@ -64,11 +64,11 @@ func TestPodGroupCyclesBypassTheMemo(t *testing.T) {
 
 	for name, tt := range map[string]struct {
 		group  bool
-		load   int64
+		rank   int64 // beside a node with one VIP
 		passes bool
 	}{
-		"the memo's answer in the cycle of one pod": {group: false, load: 77, passes: false},
-		"the pods' answer in a pod group's cycle":   {group: true, load: 0, passes: true},
+		"the memo's answer in the cycle of one pod": {group: false, rank: 1, passes: false},
+		"the pods' answer in a pod group's cycle":   {group: true, rank: 0, passes: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			state := framework.NewCycleState()
@@ -81,11 +81,12 @@ func TestPodGroupCyclesBypassTheMemo(t *testing.T) {
 			if status := pl.Filter(t.Context(), state, pod, node); status.IsSuccess() != tt.passes {
 				t.Errorf("Filter: %v", status)
 			}
-			if status := pl.PreScore(t.Context(), state, pod, []fwk.NodeInfo{node}); !status.IsSuccess() {
+			other := nodeInfo(st.MakeNode().Name("m").Obj(), vipPod("q", "192.0.2.11").Node("m").Obj())
+			if status := pl.PreScore(t.Context(), state, pod, []fwk.NodeInfo{node, other}); !status.IsSuccess() {
 				t.Fatal(status)
 			}
-			if load, status := pl.Score(t.Context(), state, pod, node); load != tt.load || !status.IsSuccess() {
-				t.Errorf("load %d (%v), want %d", load, status, tt.load)
+			if rank, status := pl.Score(t.Context(), state, pod, node); rank != tt.rank || !status.IsSuccess() {
+				t.Errorf("rank %d (%v), want %d", rank, status, tt.rank)
 			}
 		})
 	}

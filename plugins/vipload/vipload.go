@@ -11,10 +11,12 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"sync/atomic"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/cache"
@@ -22,6 +24,7 @@ import (
 	"k8s.io/utils/clock"
 
 	"evenkeel.io/evenkeel/api/endpoints"
+	"evenkeel.io/evenkeel/api/load"
 	"evenkeel.io/evenkeel/api/v1alpha1"
 )
 
@@ -31,12 +34,17 @@ const Name = "VIPLoad"
 // VIPLoad places placeholders.
 type VIPLoad struct {
 	ignoreExcludeLabel bool
+	measure            load.Measure
 	nodes              *nodeStore
 	endpoints          endpointIndex
 	tally              *tally
+	meter              *load.Meter // nil where nothing that is measured counts
+	clock              clock.PassiveClock
+	// limited is set once a node refused a VIP because of its own limit: from then on any VIP's end may help.
+	limited atomic.Bool
 
 	stop    context.CancelFunc
-	running sync.WaitGroup // the VIPNode informer and the activator
+	running sync.WaitGroup // the informers and the activator
 }
 
 var (
@@ -49,8 +57,8 @@ var (
 	_ io.Closer             = (*VIPLoad)(nil)
 )
 
-// New makes the plugin for a profile and waits until it knows all VIPNodes. It fails within a minute when they can't be
-// listed, at once when the cluster has no such resource.
+// New makes the plugin for a profile and waits until it knows all VIPNodes and, where anything that is measured counts, all
+// VIPNodeTraffics. It fails within a minute when they can't be listed, at once when the cluster has no such resource.
 //
 // What it starts runs until Close, which the scheduler calls when it ends; the context ends it as well. (The framework has
 // no Run for plugins.)
@@ -58,6 +66,9 @@ func New(ctx context.Context, args runtime.Object, handle fwk.Handle) (fwk.Plugi
 	typed, ok := args.(*VIPLoadArgs)
 	if !ok {
 		return nil, fmt.Errorf("making %s: want arguments of kind %s, got %T", Name, argsKind, args)
+	}
+	if err := load.ValidateCriteria(typed.Criteria, field.NewPath("criteria")).ToAggregate(); err != nil {
+		return nil, fmt.Errorf("making %s: %w", Name, err)
 	}
 	registerMetrics()
 
@@ -80,9 +91,11 @@ func New(ctx context.Context, args runtime.Object, handle fwk.Handle) (fwk.Plugi
 
 	pl := &VIPLoad{
 		ignoreExcludeLabel: typed.IgnoreExcludeLabel,
+		measure:            load.MeasureOf(typed.Criteria),
 		nodes:              newNodeStore(),
 		endpoints:          sliceIndexer,
 		tally:              newTally(),
+		clock:              clock.RealClock{},
 	}
 	act := newActivator(handle, func() ([]*corev1.Pod, error) { return pendingIn(podIndexer) }, clock.RealClock{})
 	informer, registration, err := newVIPNodeInformer(client, pl.nodes, act.nodeChanged)
@@ -95,19 +108,41 @@ func New(ctx context.Context, args runtime.Object, handle fwk.Handle) (fwk.Plugi
 
 	syncCtx, cancel := context.WithTimeout(ctx, syncTimeout)
 	defer cancel()
-	if err := checkVIPNodes(syncCtx, client); err != nil {
+	if err := checkListable(syncCtx, client, resourceVIPNodes, "VIPNode"); err != nil {
 		return nil, err
+	}
+	followers := []follower{{informer, registration}}
+	if pl.measure.Measured() {
+		if err := checkListable(syncCtx, client, resourceVIPNodeTraffics, "VIPNodeTraffic"); err != nil {
+			return nil, fmt.Errorf("criteria %v: %w", pl.measure, err)
+		}
+		pl.meter = load.NewMeter()
+		informer, registration, err := newTrafficInformer(client, pl.meter)
+		if err != nil {
+			return nil, fmt.Errorf("making %s: making the VIPNodeTraffic informer: %w", Name, err)
+		}
+		followers = append(followers, follower{informer, registration})
 	}
 	runCtx, stop := context.WithCancel(ctx)
 	pl.stop = stop
-	pl.running.Go(func() { informer.RunWithContext(runCtx) })
 	pl.running.Go(func() { act.run(runCtx) })
-	select {
-	case <-registration.HasSyncedChecker().Done():
-		return pl, nil
-	case <-syncCtx.Done():
-		return nil, fmt.Errorf("waiting for the list of VIPNodes: %w", errors.Join(syncCtx.Err(), pl.Close()))
+	for _, f := range followers {
+		pl.running.Go(func() { f.informer.RunWithContext(runCtx) })
 	}
+	for _, f := range followers {
+		select {
+		case <-f.registration.HasSyncedChecker().Done():
+		case <-syncCtx.Done():
+			return nil, fmt.Errorf("waiting for the lists of VIPNodes and VIPNodeTraffics: %w", errors.Join(syncCtx.Err(), pl.Close()))
+		}
+	}
+	return pl, nil
+}
+
+// follower is an informer with what tells that its handler has seen the first list.
+type follower struct {
+	informer     cache.SharedIndexInformer
+	registration cache.ResourceEventHandlerRegistration
 }
 
 // Name returns the plugin's name.

@@ -12,8 +12,10 @@ import (
 	fwk "k8s.io/kube-scheduler/framework"
 	"k8s.io/kubernetes/pkg/scheduler/framework"
 	st "k8s.io/kubernetes/pkg/scheduler/testing"
+	"k8s.io/utils/clock"
 	"k8s.io/utils/ptr"
 
+	"evenkeel.io/evenkeel/api/load"
 	"evenkeel.io/evenkeel/api/placeholder"
 	"evenkeel.io/evenkeel/api/v1alpha1"
 )
@@ -31,6 +33,11 @@ func localPod(name, address, service string) *st.PodWrapper {
 	return vipPod(name, address).
 		Annotation(placeholder.AnnotationPolicy, "Local").
 		Annotation(placeholder.AnnotationService, service)
+}
+
+// limitedPod makes a placeholder of a pool that allows so many on a node.
+func limitedPod(name, address, pool, most string) *corev1.Pod {
+	return vipPod(name, address).Annotation(placeholder.AnnotationPool, pool).Annotation(placeholder.AnnotationMaxVIPsPerNode, most).Obj()
 }
 
 // vipNode makes a VIPNode.
@@ -79,7 +86,14 @@ func newTestPlugin(tb testing.TB, slices ...*discoveryv1.EndpointSlice) *VIPLoad
 			tb.Fatal(err)
 		}
 	}
-	return &VIPLoad{nodes: newNodeStore(), endpoints: index, tally: newTally()}
+	pl := newMeasuring(load.DefaultCriteria()...)
+	pl.endpoints = index
+	return pl
+}
+
+// newMeasuring makes a plugin that knows no Services, and compares nodes by criteria.
+func newMeasuring(criteria ...load.Criterion) *VIPLoad {
+	return &VIPLoad{nodes: newNodeStore(), tally: newTally(), measure: load.MeasureOf(criteria), meter: load.NewMeter(), clock: clock.RealClock{}}
 }
 
 func nodeInfo(node *corev1.Node, pods ...*corev1.Pod) fwk.NodeInfo {

@@ -27,28 +27,28 @@ const (
 	probeInterval = time.Second
 )
 
-// checkVIPNodes returns nil once VIPNodes can be listed. A cluster without the CRD, or without the right to read it, is an
-// error at once: an informer would try for ever and the scheduler would hang without a word.
-func checkVIPNodes(ctx context.Context, client rest.Interface) error {
+// checkListable returns nil once the objects of a kind can be listed. A cluster without the CRD, or without the right to read it,
+// is an error at once: an informer would try for ever and the scheduler would hang without a word.
+func checkListable(ctx context.Context, client rest.Interface, resource, kind string) error {
 	var last error
 	err := wait.PollUntilContextCancel(ctx, probeInterval, true, func(ctx context.Context) (bool, error) {
-		last = client.Get().Resource(resourceVIPNodes).VersionedParams(&metav1.ListOptions{Limit: 1}, metav1.ParameterCodec).Do(ctx).Error()
+		last = client.Get().Resource(resource).VersionedParams(&metav1.ListOptions{Limit: 1}, metav1.ParameterCodec).Do(ctx).Error()
 		switch {
 		case last == nil:
 			return true, nil
 		case apierrors.IsNotFound(last):
-			return false, fmt.Errorf("the cluster doesn't know VIPNodes: install Evenkeel's custom resource definitions first (manifests/crd): %w", last)
+			return false, fmt.Errorf("the cluster doesn't know %ss: install Evenkeel's custom resource definitions first (manifests/crd): %w", kind, last)
 		case apierrors.IsForbidden(last), apierrors.IsUnauthorized(last):
-			return false, fmt.Errorf("the scheduler may not read VIPNodes: it needs get, list and watch on vipnodes of evenkeel.io: %w", last)
+			return false, fmt.Errorf("the scheduler may not read %ss: it needs get, list and watch on %s of evenkeel.io: %w", kind, resource, last)
 		}
 		if ctx.Err() != nil {
 			return false, nil // the end of the wait is reported below, with this error
 		}
-		klog.FromContext(ctx).Error(last, "VIPNodes can't be listed, trying again")
+		klog.FromContext(ctx).Error(last, "Objects that VIPLoad needs can't be listed, trying again", "kind", kind)
 		return false, nil
 	})
 	if err != nil && ctx.Err() != nil && last != nil {
-		return fmt.Errorf("listing VIPNodes: %w", errors.Join(err, last))
+		return fmt.Errorf("listing %ss: %w", kind, errors.Join(err, last))
 	}
 	return err
 }
@@ -80,8 +80,8 @@ func newVIPNodeInformer(client *rest.RESTClient, store *nodeStore, changed func(
 
 // stripManagedFields saves the memory of what nobody reads.
 func stripManagedFields(obj any) (any, error) {
-	if node, ok := obj.(*v1alpha1.VIPNode); ok {
-		node.ManagedFields = nil
+	if object, ok := obj.(metav1.Object); ok {
+		object.SetManagedFields(nil)
 	}
 	return obj, nil
 }

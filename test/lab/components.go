@@ -162,6 +162,9 @@ func (c *Cluster) writeConfigMap(ctx context.Context, name, dir, kubeconfig stri
 			}
 			connection["kubeconfig"] = kubeconfig
 			object["clientConnection"] = connection
+			if err := setPluginArgs(object, c.options.PluginArgs); err != nil {
+				return fmt.Errorf("writing config map %s: %w", name, err)
+			}
 			if content, err = yaml.Marshal(object); err != nil {
 				return fmt.Errorf("writing config map %s: %w", name, err)
 			}

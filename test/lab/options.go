@@ -44,6 +44,10 @@ type Options struct {
 	// ("NAME=value").
 	ComponentArgs, ComponentEnv map[string][]string
 
+	// PluginArgs adds to the arguments of the scheduler's plugins, by the plugin's name, in the configuration that Manifests bring:
+	// {"VIPLoad": {"criteria": []any{"Traffic"}}}.
+	PluginArgs map[string]map[string]any
+
 	// APIRelay puts a relay between our components and the API server: Cluster.API, which can slow it down.
 	APIRelay bool
 

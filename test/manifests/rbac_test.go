@@ -42,7 +42,7 @@ func TestRights(t *testing.T) {
 			may: []string{
 				"watch pods", "watch nodes", "watch namespaces", "watch csinodes.storage.k8s.io", "watch endpointslices.discovery.k8s.io",
 				"watch resourceclaims.resource.k8s.io", "watch resourceslices.resource.k8s.io", "watch deviceclasses.resource.k8s.io", "watch devicetaintrules.resource.k8s.io",
-				"list vipnodes.evenkeel.io", "watch vipnodes.evenkeel.io",
+				"list vipnodes.evenkeel.io", "watch vipnodes.evenkeel.io", "list vipnodetraffics.evenkeel.io", "watch vipnodetraffics.evenkeel.io",
 				"create " + own + "pods/binding", "patch " + own + "pods/status", "create " + own + "events.events.k8s.io",
 				"create " + own + "leases.coordination.k8s.io", "update " + own + "leases.coordination.k8s.io=evenkeel-scheduler",
 				"create tokenreviews.authentication.k8s.io", "create subjectaccessreviews.authorization.k8s.io",
@@ -51,7 +51,7 @@ func TestRights(t *testing.T) {
 			mayNot: []string{
 				"create default:pods/binding", "patch default:pods/status", "delete " + own + "pods", "create " + own + "pods",
 				"update " + own + "leases.coordination.k8s.io=evenkeel-controller", "update kube-system:leases.coordination.k8s.io=kube-scheduler",
-				"update vipnodes.evenkeel.io/status", "list vips.evenkeel.io", "list services", "patch nodes", "get kube-system:configmaps=other",
+				"update vipnodes.evenkeel.io/status", "patch vipnodetraffics.evenkeel.io", "list vips.evenkeel.io", "list services", "patch nodes", "get kube-system:configmaps=other",
 			},
 		},
 		controller: {
@@ -59,7 +59,7 @@ func TestRights(t *testing.T) {
 				"watch services", "patch services/status", "watch nodes", "watch namespaces",
 				"get endpointslices.discovery.k8s.io", "list endpointslices.discovery.k8s.io", "watch endpointslices.discovery.k8s.io",
 				"create vips.evenkeel.io", "delete vips.evenkeel.io", "patch vips.evenkeel.io/status", "watch vips.evenkeel.io",
-				"watch vippools.evenkeel.io", "patch vippools.evenkeel.io/status", "watch vipnodes.evenkeel.io",
+				"watch vippools.evenkeel.io", "patch vippools.evenkeel.io/status", "watch vipnodes.evenkeel.io", "list vipnodetraffics.evenkeel.io", "watch vipnodetraffics.evenkeel.io",
 				"create " + own + "pods", "delete " + own + "pods", "patch " + own + "pods", "watch " + own + "pods",
 				"create " + own + "leases.coordination.k8s.io", "update " + own + "leases.coordination.k8s.io=evenkeel-controller",
 				"create default:events.events.k8s.io", "patch default:events.events.k8s.io", "create " + own + "events",
@@ -67,7 +67,7 @@ func TestRights(t *testing.T) {
 			mayNot: []string{
 				"update endpointslices.discovery.k8s.io", "patch endpointslices.discovery.k8s.io", "create endpointslices.discovery.k8s.io",
 				"update services", "patch services", "create default:events", "update vips.evenkeel.io/finalizers", "delete services", "create default:pods", "delete kube-system:pods", "list default:pods",
-				"create vippools.evenkeel.io", "update vippools.evenkeel.io", "delete vippools.evenkeel.io", "update vipnodes.evenkeel.io/status",
+				"create vippools.evenkeel.io", "update vippools.evenkeel.io", "delete vippools.evenkeel.io", "update vipnodes.evenkeel.io/status", "patch vipnodetraffics.evenkeel.io",
 				"create " + own + "pods/binding", "create " + own + "pods/exec", "update nodes", "patch nodes/status",
 				"update " + own + "leases.coordination.k8s.io=evenkeel-scheduler",
 			},

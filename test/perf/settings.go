@@ -12,7 +12,7 @@ import (
 	"evenkeel.io/evenkeel/test/scenario"
 )
 
-// settings of the suites "failover" and "handoff".
+// settings of the suites "failover", "handoff" and "load".
 type settings struct {
 	repetitions int
 	minutes     int
@@ -24,6 +24,7 @@ type settings struct {
 	nice        int
 	bytes       int64
 	pairs       int
+	orders      int
 }
 
 func (s *settings) addFlags(fs *flag.FlagSet) {
@@ -33,8 +34,9 @@ func (s *settings) addFlags(fs *flag.FlagSet) {
 	fs.Uint64Var(&s.firstSeed, "seed", 1, "suite failover: the first of these seeds; the others follow it")
 	fs.StringVar(&s.sizes, "sizes", "3x30,5x50", "suite failover: nodes x VIPs, separated by commas")
 	fs.StringVar(&s.proxy, "proxy", string(lab.NFTables), `suites failover and handoff: kube-proxy's mode, "nftables" or "iptables"`)
-	fs.IntVar(&s.nice, "nice", 0, "suites failover and handoff: priority of the cluster's programs, as nice(1) counts, but announcers, client and backends")
+	fs.IntVar(&s.nice, "nice", 0, "suites failover, handoff and load: priority of the cluster's programs, as nice(1) counts, but announcers, client and backends")
 	fs.StringVar(&s.profiles, "profiles", "balanced,fast", "suite failover: failover profiles, separated by commas")
+	fs.IntVar(&s.orders, "orders", 20, "suite load: random orders in which weighted VIPs are created, the first one by -seed")
 	fs.IntVar(&s.pairs, "pairs", 20, "suite handoff: pairs of each comparison of packet rates")
 	fs.Int64Var(&s.bytes, "bytes", 1e9, "suite handoff: bytes of each bulk transfer")
 }
@@ -42,6 +44,9 @@ func (s *settings) addFlags(fs *flag.FlagSet) {
 func (s *settings) validate() error {
 	if s.repetitions < 1 || s.minutes < 1 || s.seeds < 1 {
 		return errors.New("-repetitions, -minutes and -seeds must be at least 1")
+	}
+	if s.orders < 1 {
+		return errors.New("-orders must be at least 1")
 	}
 	if s.bytes < 1 {
 		return errors.New("-bytes must be at least 1")
