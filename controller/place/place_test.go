@@ -103,7 +103,7 @@ func TestTolerations(t *testing.T) {
 func TestWhatIsUnknownStaysAsItWas(t *testing.T) {
 	s := subject()
 	s.Service, s.Pool = nil, nil
-	before := map[string]string{placeholder.AnnotationPorts: "tcp/80", placeholder.AnnotationInterfaces: "eth9"}
+	before := map[string]string{placeholder.AnnotationService: "default/web", placeholder.AnnotationPorts: "tcp/80", placeholder.AnnotationInterfaces: "eth9"}
 	if diff := Difference(before, Annotations(s, before)); len(diff) != 0 {
 		t.Errorf("patch %v", diff)
 	}

@@ -36,12 +36,8 @@ type given struct {
 // allocate gives the Service a VIP that it needs. Where it can't be now, the error is an *ipam.Refusal, or ledger.ErrForming, and
 // retry says when something changes by itself.
 func (r *Reconciler) allocate(ctx context.Context, service *corev1.Service, w wish, n need, taker ledger.Taker) (got given, retry time.Time, err error) {
-	has := w.serves(r.addressesOf(service))
-	request := ipam.Request{
-		Families: n.families, All: w.all || len(n.addresses) > 0, Pool: w.pool, Near: n.near, Addresses: n.addresses,
-		Prefer:  slices.DeleteFunc(ledger.IngressAddresses(service), func(a netip.Addr) bool { return slices.Contains(has, a) }),
-		Allowed: func(pool string) bool { return r.allowed(ctx, pool, service) },
-	}
+	request := r.request(service, w, n)
+	request.Allowed = func(pool string) bool { return r.allowed(ctx, pool, service) }
 	for range maxTries {
 		grant, retry, err := r.Ledger.Take(request, taker)
 		if err != nil {
@@ -57,6 +53,15 @@ func (r *Reconciler) allocate(ctx context.Context, service *corev1.Service, w wi
 		}
 	}
 	return given{}, time.Time{}, fmt.Errorf("allocating for Service %s: %d addresses in a row were taken by VIPs that no watch has shown yet", taker, maxTries)
+}
+
+// request asks the ledger for a VIP. What the Service shows and doesn't have is what it had before.
+func (r *Reconciler) request(service *corev1.Service, w wish, n need) ipam.Request {
+	has := r.addressesOf(service)
+	return ipam.Request{
+		Families: n.families, All: w.all || len(n.addresses) > 0, Pool: w.pool, Near: n.near, Addresses: n.addresses,
+		Prefer: slices.DeleteFunc(ledger.IngressAddresses(service), func(a netip.Addr) bool { return slices.Contains(has, a) }),
+	}
 }
 
 // record creates the VIP object, which is what makes an allocation. It returns nil where another VIP has that name: the

@@ -39,7 +39,7 @@ func (pl *VIPLoad) PreScore(_ context.Context, cycle fwk.CycleState, pod *corev1
 	} else {
 		remember := !cycle.IsPodGroupSchedulingCycle()
 		for _, node := range nodes {
-			state.loads[node.Node().Name] = pl.tally.of(node, remember).Load
+			state.loads[node.Node().Name] = crowded(pod, node, pl.tally.of(node, remember).Load)
 		}
 	}
 	cycle.Write(preScoreStateKey, state)
