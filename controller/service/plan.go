@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"net/netip"
 	"slices"
+	"time"
 
 	"evenkeel.io/evenkeel/api/v1alpha1"
 	"evenkeel.io/evenkeel/controller/ipam"
@@ -51,47 +52,73 @@ type need struct {
 // is another Service's then, and collides says of which and why.
 func planFor(w wish, vips []*v1alpha1.VIP, collides func(*v1alpha1.VIP) string) plan {
 	var p plan
-	var kept, rest []*v1alpha1.VIP
-	have := map[ipam.Family][]netip.Addr{}
-	for _, vip := range w.byAge(vips) {
-		why := collides(vip)
-		switch {
-		case why != "":
+	var usable []*v1alpha1.VIP
+	for _, vip := range vips {
+		if why := collides(vip); why != "" {
 			p.leave, p.collisions = append(p.leave, vip), append(p.collisions, collision{vip, why})
-		case w.take(vip, have):
-			kept = append(kept, vip)
-		default:
-			rest = append(rest, vip)
+		} else {
+			usable = append(usable, vip)
 		}
+	}
+	have := map[ipam.Family][]netip.Addr{}
+	for _, family := range w.wanted() {
+		have[family] = w.choose(family, usable)
 	}
 	p.need = w.lacks(have)
-	if p.need != nil && len(kept) > 0 {
-		p.need.near = kept[0].Spec.Pool
-	}
-	for _, vip := range rest {
-		if !w.standsIn(vip, have, p.need) {
+	standIns := map[ipam.Family][]netip.Addr{}
+	for _, vip := range usable {
+		switch {
+		case slices.ContainsFunc(ledger.Addresses(vip), func(a netip.Addr) bool { return slices.Contains(have[ipam.FamilyOf(a)], a) }):
+			if p.need != nil && p.need.near == "" {
+				p.need.near = vip.Spec.Pool
+			}
+		case w.standsIn(vip, have, p.need):
+			for _, addr := range ledger.Addresses(vip) {
+				standIns[ipam.FamilyOf(addr)] = append(standIns[ipam.FamilyOf(addr)], addr)
+			}
+		default:
 			p.leave = append(p.leave, vip)
-			continue
 		}
-		kept = append(kept, vip)
 	}
-	p.show(w, kept, have)
+	for _, family := range w.families {
+		missing := max(0, min(len(standIns[family]), w.count-len(have[family])))
+		p.serve = slices.Concat(p.serve, have[family], standIns[family][:missing])
+	}
 	return p
 }
 
-// byAge puts the VIPs with an address that is asked for first, then the oldest. Of those of the same second the lower address is the
-// older: so they were given.
-func (w wish) byAge(vips []*v1alpha1.VIP) []*v1alpha1.VIP {
-	asked := func(vip *v1alpha1.VIP) int {
-		if slices.ContainsFunc(ledger.Addresses(vip), func(a netip.Addr) bool { return slices.Contains(w.addresses, a) }) {
-			return 0
+// choose returns the addresses of a family that the Service has of those that it asks for, at most as many as it asks for. Which
+// these are is decided by each family for itself, so that what comes with an address of the other family takes no place.
+func (w wish) choose(family ipam.Family, vips []*v1alpha1.VIP) []netip.Addr {
+	asked := w.asked(family)
+	born := map[netip.Addr]time.Time{}
+	var addrs []netip.Addr
+	for _, vip := range vips {
+		for _, addr := range ledger.Addresses(vip) {
+			if ipam.FamilyOf(addr) == family && (w.pool == "" || w.pool == vip.Spec.Pool) {
+				addrs, born[addr] = append(addrs, addr), vip.CreationTimestamp.Time
+			}
 		}
-		return 1
 	}
-	return slices.SortedFunc(slices.Values(vips), func(a, b *v1alpha1.VIP) int {
-		return cmp.Or(cmp.Compare(asked(a), asked(b)), a.CreationTimestamp.Compare(b.CreationTimestamp.Time),
-			slices.CompareFunc(ledger.Addresses(a), ledger.Addresses(b), netip.Addr.Compare))
+	// The one that is asked for; then those that the Service has had longest, as its status shows them (a VIP that it shares may be
+	// older than its use of it); then by age. Of those of the same second the lower address is the older: so they were given.
+	rank := func(addr netip.Addr) int {
+		if addr == asked {
+			return -1
+		}
+		if i := slices.Index(w.shown, addr); i >= 0 {
+			return i
+		}
+		return len(w.shown)
+	}
+	slices.SortFunc(addrs, func(a, b netip.Addr) int {
+		return cmp.Or(cmp.Compare(rank(a), rank(b)), born[a].Compare(born[b]), a.Compare(b))
 	})
+	most := w.count
+	if asked.IsValid() && !slices.Contains(addrs, asked) {
+		most-- // one place is kept for it
+	}
+	return addrs[:min(len(addrs), most)]
 }
 
 // wanted lists the families that the Service is to have addresses of: all of its own, or those that it asks for by address.
@@ -110,30 +137,6 @@ func (w wish) asked(family ipam.Family) netip.Addr {
 		}
 	}
 	return netip.Addr{}
-}
-
-// take counts a VIP among those that the Service has, if one of its addresses is what it asks for and not one too many.
-func (w wish) take(vip *v1alpha1.VIP, have map[ipam.Family][]netip.Addr) bool {
-	if w.pool != "" && w.pool != vip.Spec.Pool {
-		return false
-	}
-	taken := false
-	for _, family := range w.wanted() {
-		for _, addr := range ledger.Addresses(vip) {
-			if ipam.FamilyOf(addr) != family {
-				continue
-			}
-			room := w.count - len(have[family])
-			if asked := w.asked(family); asked.IsValid() && addr != asked && !slices.Contains(have[family], asked) {
-				room-- // one place is kept for it
-			}
-			if room > 0 {
-				have[family] = append(have[family], addr)
-				taken = true
-			}
-		}
-	}
-	return taken
 }
 
 // lacks says what is to be allocated next, or nil.
@@ -164,29 +167,9 @@ func (w wish) lacks(have map[ipam.Family][]netip.Addr) *need {
 
 // standsIn says whether a VIP that isn't what the Service asks for is kept until that is there.
 func (w wish) standsIn(vip *v1alpha1.VIP, have map[ipam.Family][]netip.Addr, n *need) bool {
-	if n == nil {
+	if n == nil || n.hoped {
 		return false
 	}
 	served := w.serves(ledger.Addresses(vip))
-	if len(served) == 0 {
-		return !n.hoped
-	}
-	return !n.hoped && slices.ContainsFunc(served, func(a netip.Addr) bool { return len(have[ipam.FamilyOf(a)]) < w.count })
-}
-
-// show chooses the addresses for the ingress: those that count, and of what stands in as many as are missing.
-func (p *plan) show(w wish, kept []*v1alpha1.VIP, have map[ipam.Family][]netip.Addr) {
-	for _, family := range w.families {
-		shown := 0
-		for _, vip := range kept {
-			for _, addr := range ledger.Addresses(vip) {
-				counts := slices.Contains(have[family], addr)
-				if ipam.FamilyOf(addr) != family || !counts && shown >= w.count {
-					continue
-				}
-				shown++
-				p.serve = append(p.serve, addr)
-			}
-		}
-	}
+	return len(served) == 0 || slices.ContainsFunc(served, func(a netip.Addr) bool { return len(have[ipam.FamilyOf(a)]) < w.count })
 }

@@ -19,6 +19,7 @@ import (
 	"evenkeel.io/evenkeel/api/v1alpha1"
 	"evenkeel.io/evenkeel/controller/ledger"
 	"evenkeel.io/evenkeel/controller/place"
+	"evenkeel.io/evenkeel/controller/serving"
 )
 
 // model is Services, plans and the ledger, without an API server.
@@ -87,6 +88,9 @@ func (m *model) reconcile(s *corev1.Service) (changed bool) {
 		m.write(vip)
 		p = m.plan(s)
 	}
+	if len(p.serve) > 0 || len(p.collisions) > 0 {
+		serving.SetIngress(&s.Status, p.serve)
+	}
 	leave := p.leave
 	if invalid != nil {
 		leave = collided(p.collisions)
@@ -106,12 +110,16 @@ func (m *model) plan(s *corev1.Service) plan {
 }
 
 func (m *model) settle() {
+	quiet := 0
 	for range 10 {
 		changed := false
 		for _, name := range slices.Sorted(maps.Keys(m.services)) {
 			changed = m.reconcile(m.services[name]) || changed
 		}
-		if !changed {
+		if quiet++; changed {
+			quiet = 0
+		}
+		if quiet == 2 { // what the last one has declared may concern the first
 			return
 		}
 	}

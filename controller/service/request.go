@@ -12,6 +12,7 @@ import (
 
 	"evenkeel.io/evenkeel/api/placeholder"
 	"evenkeel.io/evenkeel/controller/ipam"
+	"evenkeel.io/evenkeel/controller/ledger"
 )
 
 // wish is what a Service asks for.
@@ -22,12 +23,14 @@ type wish struct {
 	pool      string
 	// count is how many addresses of each family are wanted.
 	count int
+	// shown are the addresses in the Service's status, which say in what order it got them.
+	shown []netip.Addr
 }
 
 // parseWish reads a Service's fields and annotations. Our own annotation wins over foreign ones and over
 // spec.loadBalancerIP; these must not contradict each other.
 func parseWish(s *corev1.Service) (wish, error) {
-	w := wish{families: families(s), count: 1}
+	w := wish{families: families(s), count: 1, shown: ledger.IngressAddresses(s)}
 	w.all = s.Spec.IPFamilyPolicy != nil && *s.Spec.IPFamilyPolicy == corev1.IPFamilyPolicyRequireDualStack
 	if w.all && len(w.families) == 1 { // spec.ipFamilies isn't filled yet
 		w.families = append(w.families, map[ipam.Family]ipam.Family{ipam.IPv4: ipam.IPv6, ipam.IPv6: ipam.IPv4}[w.families[0]])

@@ -50,6 +50,7 @@ func TestCluster(t *testing.T) {
 		{"an address that can't be given is explained and given once it can be", pending},
 		{"a Service with externalTrafficPolicy Local is announced where its endpoint is", localPolicy},
 		{"a placeholder written by hand is announced", handWritten},
+		serviceChapters[0], serviceChapters[1], serviceChapters[2],
 		{"a changed status is put right", changedStatus},
 		{"what a deleted Service had is released", released},
 		{"uninstalling leaves nothing behind and no Service harmed", uninstalled},
