@@ -243,8 +243,10 @@ func (l *Ledger) Take(r ipam.Request, by Taker) (grant Grant, retry time.Time, e
 func (l *Ledger) Abandon(grant Grant, by Taker) {
 	l.change(func() *Change {
 		if grant.Joins {
-			l.sharing.left(grant.VIP, by.UID)
-			return &Change{Freed: true}
+			if l.sharing.left(grant.VIP, by.UID) {
+				return &Change{Freed: true}
+			}
+			return nil
 		}
 		delete(l.sharing.forming, grant.VIP)
 		if l.vips[grant.VIP] != nil {

@@ -46,14 +46,16 @@ func (s *sharing) seen(vip *v1alpha1.VIP) {
 	}
 }
 
-// left ends a join, done or given up.
-func (s *sharing) left(vip string, uid types.UID) {
-	rest := slices.DeleteFunc(s.joining[vip], func(t Taker) bool { return t.UID == uid })
+// left ends a join, done or given up, and says whether there was one.
+func (s *sharing) left(vip string, uid types.UID) bool {
+	joining := s.joining[vip]
+	rest := slices.DeleteFunc(slices.Clone(joining), func(t Taker) bool { return t.UID == uid })
 	if len(rest) == 0 {
 		delete(s.joining, vip)
 	} else {
 		s.joining[vip] = rest
 	}
+	return len(rest) < len(joining)
 }
 
 // unused drops a Service that is gone and that no VIP names any more.

@@ -132,8 +132,11 @@ func (r *Reconciler) explain(service *corev1.Service, o outcome) {
 		r.Ledger.Unreserve(service.UID)
 		r.Teller.Settle(service.UID, "wish")
 	}
+	if len(o.collisions) == 0 {
+		r.Teller.Settle(service.UID, "sharing")
+	}
 	for _, c := range o.collisions {
-		r.Teller.Tell(service, serving.Event{Warning: true, Reason: string(ipam.NotShareable), Action: "Allocate", Related: c.vip,
+		r.Teller.TellOnce(service, "sharing", serving.Event{Warning: true, Reason: string(ipam.NotShareable), Action: "Allocate", Related: c.vip,
 			Note: fmt.Sprintf("%s can't be shared any longer: %s. It stays with that Service, and this one leaves it", placeholder.FormatAddresses(ledger.Addresses(c.vip)), c.why)})
 	}
 	for _, got := range o.given {

@@ -223,7 +223,7 @@ func secondFamily(ctx context.Context, t *testing.T, e *scenario.Env) {
 	for _, addr := range both {
 		answers(ctx, t, e, addr, 80)
 	}
-	patchService(ctx, t, e, "grows", `{"spec":{"ipFamilyPolicy":"SingleStack","ipFamilies":["IPv4"],"clusterIPs":null}}`)
+	patchService(ctx, t, e, "grows", `{"spec":{"ipFamilyPolicy":"SingleStack"}}`)
 	if one := shows(ctx, t, e, "grows", 1); one[0] != four {
 		t.Errorf("addresses = %v, want %s", one, four)
 	}
