@@ -35,8 +35,8 @@ const (
 	AnnotationPeers = "evenkeel.io/peers"
 	// AnnotationPorts lists the ports that may be reached through the VIP, comma-separated: "tcp/80,udp/53".
 	AnnotationPorts = "evenkeel.io/ports"
-	// AnnotationService is namespace/name of the Service that the VIP belongs to. Without it the pod was written by hand and
-	// its ports are served by the node itself.
+	// AnnotationService is namespace/name of the Service that the VIP belongs to, or of all that share it, comma-separated, those
+	// first that joined first. Without it the pod was written by hand and its ports are served by the node itself.
 	AnnotationService = "evenkeel.io/service"
 	// AnnotationPolicy is the Service's externalTrafficPolicy; "Local" places the VIP only where a ready endpoint is.
 	AnnotationPolicy = "evenkeel.io/external-traffic-policy"
@@ -75,6 +75,17 @@ const (
 	// CapacityNICSpeed as a Node's capacity: the summed speed in Mbit/s of its interfaces that may announce and have carrier.
 	CapacityNICSpeed = "nic-speed"
 )
+
+// Several addresses for one Service.
+const (
+	// AnnotationVIPs on a Service is how many addresses of each family it is to have, "1" to "16", on different nodes. Absent: 1.
+	AnnotationVIPs = "evenkeel.io/vips"
+	// LabelSpreadGroup of a placeholder: active placeholders of one group keep to different nodes.
+	LabelSpreadGroup = "evenkeel.io/spread-group"
+)
+
+// MaxVIPs is the most that AnnotationVIPs may ask for.
+const MaxVIPs = 16
 
 // Pod conditions, written by the announcer.
 const (

@@ -46,11 +46,11 @@ type Placeholder struct {
 	Term           int64
 	Peers          []Peer
 	Ports          []Port
-	Service        types.NamespacedName
-	Local          bool // externalTrafficPolicy Local
-	NoHandoff      bool // established connections are not handed on after a move
-	Release        bool // the VIP ends: unbind at once
-	Ending         bool // the pod is deleted or has failed: hold until a successor claims
+	Service        types.NamespacedName // of several that share the VIP the first
+	Local          bool                 // externalTrafficPolicy Local
+	NoHandoff      bool                 // established connections are not handed on after a move
+	Release        bool                 // the VIP ends: unbind at once
+	Ending         bool                 // the pod is deleted or has failed: hold until a successor claims
 }
 
 // Peer is a place of the VIP, or a previous owner: whose claims are no conflicts. The annotation lists them in order of
@@ -160,12 +160,12 @@ func Parse(pod *corev1.Pod) (Placeholder, error) {
 		return p, fmt.Errorf("reading annotation %s: %w", AnnotationPeers, err)
 	}
 	p.Interfaces = splitList(pod.Annotations[AnnotationInterfaces])
-	if service := pod.Annotations[AnnotationService]; service != "" {
-		namespace, name, ok := strings.Cut(service, "/")
-		if !ok || namespace == "" || name == "" {
-			return p, fmt.Errorf("reading annotation %s: %q is not namespace/name", AnnotationService, service)
-		}
-		p.Service = types.NamespacedName{Namespace: namespace, Name: name}
+	services, err := ParseServices(pod.Annotations[AnnotationService])
+	if err != nil {
+		return p, fmt.Errorf("reading annotation %s: %w", AnnotationService, err)
+	}
+	if len(services) > 0 {
+		p.Service = services[0]
 	}
 	return p, nil
 }

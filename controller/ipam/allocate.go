@@ -3,6 +3,7 @@ package ipam
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 )
 
@@ -37,6 +38,8 @@ type Request struct {
 	Addresses []netip.Addr
 	// Prefer these, if they are still in a pool and free; nothing is lost if they are not.
 	Prefer []netip.Addr
+	// Near is the pool to try first, whether it assigns automatically or not: the Service has an address of it. It may be gone.
+	Near string
 	// Allowed says whether a pool's selectors match. Nil: all do.
 	Allowed func(pool string) bool
 	// Tokens open claims that carry one of them.
@@ -61,6 +64,7 @@ const (
 	NotInPool      RefusalReason = "AddressNotInPool"
 	AddressTaken   RefusalReason = "AddressTaken"
 	AddressAvoided RefusalReason = "AddressAvoided"
+	NotShareable   RefusalReason = "NotShareable"
 )
 
 // Refusal is the error of a request that can't be met now. Its message says why and what to do.
@@ -86,7 +90,7 @@ func Allocate(t *Table, claims *Claims, r Request) (Allocation, error) {
 	if err != nil {
 		return Allocation{}, err
 	}
-	if a, ok := preferred(t, claims, r); ok {
+	if a, ok := Preferred(t, claims, r); ok {
 		return a, nil
 	}
 	for _, pool := range pools {
@@ -120,8 +124,13 @@ func candidates(t *Table, r Request) ([]*compiled, error) {
 	}
 	var pools []*compiled
 	notAuto, notAllowed := 0, 0
+	near := t.pools[r.Near]
+	if near != nil && r.allows(near) {
+		pools = append(pools, near)
+	}
 	for _, pool := range t.order {
 		switch {
+		case pool == near:
 		case !pool.AutoAssign:
 			notAuto++
 		case !r.allows(pool):
@@ -136,32 +145,49 @@ func candidates(t *Table, r Request) ([]*compiled, error) {
 	return pools, nil
 }
 
+// MayDraw says whether a request that asks for no address may be given one of a pool.
+func (t *Table) MayDraw(r Request, pool string) bool {
+	pools, err := candidates(t, r)
+	return err == nil && slices.ContainsFunc(pools, func(c *compiled) bool { return c.Name == pool })
+}
+
 func (r Request) allows(pool *compiled) bool { return r.Allowed == nil || r.Allowed(pool.Name) }
 
 // asked gives exactly the addresses asked for.
 func asked(t *Table, claims *Claims, r Request) (Allocation, error) {
 	var a Allocation
 	for _, addr := range inOrder(r.Addresses, r.Families) {
-		pool := t.find(addr)
-		switch {
-		case pool == nil:
-			return Allocation{}, refuse(NotInPool, "%s is in no VIPPool: add it to one, or ask for another address", addr)
-		case r.Pool != "" && pool.Name != r.Pool:
-			return Allocation{}, refuse(NotInPool, "%s belongs to VIPPool %s, not to %s that was asked for", addr, pool.Name, r.Pool)
-		case a.Pool != "" && pool.Name != a.Pool:
-			return Allocation{}, refuse(NotInPool, "%s and %s belong to different VIPPools (%s and %s): ask for addresses of one", a.Addresses[0], addr, a.Pool, pool.Name)
-		case !r.allows(pool):
-			return Allocation{}, refuse(PoolNotAllowed, "%s belongs to VIPPool %s, which is not for this Service: its namespaceSelector or serviceSelector doesn't match", addr, pool.Name)
-		case !pool.usable(addr):
-			return Allocation{}, refuse(AddressAvoided, "%s ends in .0 or .255, and VIPPool %s avoids such addresses (avoidBuggyIPs)", addr, pool.Name)
+		pool, err := t.Permits(r, addr)
+		if err != nil {
+			return Allocation{}, err
+		}
+		if a.Pool != "" && pool != a.Pool {
+			return Allocation{}, refuse(NotInPool, "%s and %s belong to different VIPPools (%s and %s): ask for addresses of one", a.Addresses[0], addr, a.Pool, pool)
 		}
 		if claim, blocked := claims.Blocking(addr, r.Tokens); blocked {
 			return Allocation{}, refuse(AddressTaken, "%s %s", addr, claim.why())
 		}
-		a.Pool = pool.Name
+		a.Pool = pool
 		a.Addresses = append(a.Addresses, addr)
 	}
 	return a, nil
+}
+
+// Permits returns the pool of an address that a request asks for, or a *Refusal where no request of this kind may have it,
+// whoever has it now.
+func (t *Table) Permits(r Request, addr netip.Addr) (pool string, err error) {
+	c := t.find(addr)
+	switch {
+	case c == nil:
+		return "", refuse(NotInPool, "%s is in no VIPPool: add it to one, or ask for another address", addr)
+	case r.Pool != "" && c.Name != r.Pool:
+		return "", refuse(NotInPool, "%s belongs to VIPPool %s, not to %s that was asked for", addr, c.Name, r.Pool)
+	case !r.allows(c):
+		return "", refuse(PoolNotAllowed, "%s belongs to VIPPool %s, which is not for this Service: its namespaceSelector or serviceSelector doesn't match", addr, c.Name)
+	case !c.usable(addr):
+		return "", refuse(AddressAvoided, "%s ends in .0 or .255, and VIPPool %s avoids such addresses (avoidBuggyIPs)", addr, c.Name)
+	}
+	return c.Name, nil
 }
 
 // why ends the sentence that begins with the address.
@@ -185,9 +211,9 @@ func (c Claim) why() string {
 	}
 }
 
-// preferred gives the preferred addresses where nothing speaks against it. They need not be of a pool that assigns
+// Preferred gives the preferred addresses where nothing speaks against it. They need not be of a pool that assigns
 // automatically: who had an address keeps it.
-func preferred(t *Table, claims *Claims, r Request) (Allocation, bool) {
+func Preferred(t *Table, claims *Claims, r Request) (Allocation, bool) {
 	addrs := inOrder(r.Prefer, r.Families)
 	if len(addrs) == 0 || r.All && len(addrs) < len(r.Families) {
 		return Allocation{}, false

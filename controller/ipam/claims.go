@@ -34,8 +34,8 @@ type Holder struct {
 type Claim struct {
 	Holder
 	Addresses []netip.Addr
-	// Token lets requests that carry it have the addresses all the same. Empty: nobody.
-	Token string
+	// Tokens let requests that carry one of them have the addresses all the same. None: nobody.
+	Tokens []string
 	// Note ends the sentence of a refusal that begins with the address. Empty: a sentence made of the kind and the name.
 	Note string
 	// Until is when the claim ends by itself. Zero: when it is withdrawn.
@@ -52,7 +52,7 @@ type Claims struct {
 // address free.
 func (c *Claims) Set(claim Claim) (changed, freed bool) {
 	if old, had := c.byHolder[claim.Holder]; had {
-		same := slices.Equal(old.Addresses, claim.Addresses) && old.Token == claim.Token && old.Until.Equal(claim.Until)
+		same := slices.Equal(old.Addresses, claim.Addresses) && slices.Equal(old.Tokens, claim.Tokens) && old.Until.Equal(claim.Until)
 		if same && old.Note == claim.Note {
 			return false, false
 		}
@@ -121,7 +121,7 @@ func (c *Claims) On(addr netip.Addr) []Claim {
 func (c *Claims) Blocking(addr netip.Addr, tokens []string) (Claim, bool) {
 	for _, holder := range c.byAddr[addr] {
 		claim := c.byHolder[holder]
-		if claim.Token == "" || !slices.Contains(tokens, claim.Token) {
+		if !slices.ContainsFunc(claim.Tokens, func(token string) bool { return slices.Contains(tokens, token) }) {
 			return claim, true
 		}
 	}

@@ -13,7 +13,6 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/clock"
 
-	"evenkeel.io/evenkeel/api/placeholder"
 	"evenkeel.io/evenkeel/api/v1alpha1"
 	"evenkeel.io/evenkeel/controller/ipam"
 	"evenkeel.io/evenkeel/controller/written"
@@ -32,6 +31,7 @@ type Ledger struct {
 	claims    ipam.Claims
 	vips      map[string]*v1alpha1.VIP
 	byService map[types.UID][]string // names of VIPs, sorted
+	sharing   sharing
 	listeners []func(Change)
 }
 
@@ -40,7 +40,7 @@ type Ledger struct {
 func New(clock clock.PassiveClock, quarantine time.Duration) *Ledger {
 	return &Ledger{
 		clock: clock, quarantine: quarantine, ready: make(chan struct{}),
-		pools: map[string]ipam.Pool{}, vips: map[string]*v1alpha1.VIP{}, byService: map[types.UID][]string{},
+		pools: map[string]ipam.Pool{}, vips: map[string]*v1alpha1.VIP{}, byService: map[types.UID][]string{}, sharing: newSharing(),
 	}
 }
 
@@ -111,12 +111,16 @@ func (l *Ledger) ObserveVIP(vip *v1alpha1.VIP) {
 			}
 		}
 		_, change.Freed = l.claims.Set(ipam.Claim{Holder: vipHolder(vip.Name), Addresses: Addresses(vip), Note: l.note(vip)})
+		if known != nil && len(vip.Spec.Services) < len(known.Spec.Services) {
+			change.Freed = true // the ports of who left
+		}
+		l.sharing.seen(vip)
 		return change
 	})
 }
 
 // ForgetVIP takes in a VIP's deletion. Where it wasn't released and waited for, a node may still answer for its addresses:
-// they are quarantined for all but the Service that had them.
+// they are quarantined for all but the Services that had them.
 func (l *Ledger) ForgetVIP(vip *v1alpha1.VIP) {
 	l.change(func() *Change {
 		known := l.vips[vip.Name]
@@ -126,14 +130,16 @@ func (l *Ledger) ForgetVIP(vip *v1alpha1.VIP) {
 		l.unindex(known)
 		delete(l.vips, vip.Name)
 		now := l.clock.Now()
-		until, token := now.Add(l.quarantine), ""
+		until, tokens := now.Add(l.quarantine), []string(nil)
 		if known.Spec.ReleasedAt != nil {
 			until = known.Spec.ReleasedAt.Add(l.quarantine)
-		} else if len(known.Spec.Services) > 0 {
-			token = serviceToken(known.Spec.Services[0].UID)
+		} else {
+			for _, ref := range known.Spec.Services {
+				tokens = append(tokens, serviceToken(ref.UID))
+			}
 		}
 		if now.Before(until) {
-			l.claims.Set(ipam.Claim{Holder: ipam.Holder{Kind: ipam.KindQuarantine, Name: vip.Name}, Addresses: Addresses(known), Token: token, Until: until})
+			l.claims.Set(ipam.Claim{Holder: ipam.Holder{Kind: ipam.KindQuarantine, Name: vip.Name}, Addresses: Addresses(known), Tokens: tokens, Until: until})
 		}
 		return &Change{Freed: l.claims.Withdraw(vipHolder(vip.Name)), VIP: vip.Name, Services: references(known)}
 	})
@@ -158,6 +164,7 @@ func (l *Ledger) unindex(vip *v1alpha1.VIP) {
 		names := slices.DeleteFunc(slices.Clone(l.byService[ref.UID]), func(name string) bool { return name == vip.Name })
 		if len(names) == 0 {
 			delete(l.byService, ref.UID)
+			l.sharing.unused(ref.UID)
 		} else {
 			l.byService[ref.UID] = names
 		}
@@ -197,38 +204,66 @@ func (l *Ledger) VIPsOf(uid types.UID) []*v1alpha1.VIP {
 type Taker struct {
 	types.NamespacedName
 	UID types.UID
+	// Sharing says with whom the Service may share an address.
+	Sharing ipam.Sharing
 }
 
-// Take allocates addresses and claims them for the VIP that will record them, which it names. The caller creates the VIP and
-// then either observes what it created or abandons the name. retry is when a claim that is in nobody's hands ends (zero: none does).
-func (l *Ledger) Take(r ipam.Request, by Taker) (name string, a ipam.Allocation, retry time.Time, err error) {
+// Grant is what a Service is given: a VIP of its own, or a place in one that others use.
+type Grant struct {
+	// VIP that is to be created, or joined.
+	VIP string
+	// Joins: the VIP is there, and others use it.
+	Joins bool
+	// Allocation has all of the VIP's addresses. Of one that is joined, some may be of no use to the Service.
+	ipam.Allocation
+}
+
+// Take gives addresses for one VIP, and claims them. The caller creates or joins the VIP and then either observes what it wrote or
+// abandons the grant. Of several families that a request would like, it may be given one. retry is when a claim that is in nobody's
+// hands ends (zero: none does). Errors are of type *ipam.Refusal, or ErrForming.
+func (l *Ledger) Take(r ipam.Request, by Taker) (grant Grant, retry time.Time, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	_, retry = l.claims.Expire(l.clock.Now())
 	r.Tokens = []string{serviceToken(by.UID), podToken(by.String())}
-	a, err = ipam.Allocate(l.compiled(), &l.claims, r)
+	grant, err = l.grant(r, by)
 	if err != nil {
-		return "", a, retry, err
+		return Grant{}, retry, err
 	}
-	name = placeholder.VIPName(a.Addresses[0])
-	l.claims.Set(ipam.Claim{Holder: vipHolder(name), Addresses: a.Addresses, Note: "is taken by Service " + by.String()})
-	return name, a, retry, nil
+	if grant.Joins {
+		l.sharing.joining[grant.VIP] = append(l.sharing.joining[grant.VIP], by)
+		return grant, retry, nil
+	}
+	l.claims.Set(ipam.Claim{Holder: vipHolder(grant.VIP), Addresses: grant.Addresses, Note: "is taken by Service " + by.String()})
+	l.sharing.forming[grant.VIP] = forming{Taker: by, Allocation: grant.Allocation}
+	return grant, retry, nil
 }
 
-// Abandon withdraws what Take claimed for a VIP that could not be created.
-func (l *Ledger) Abandon(name string) {
+// Abandon gives back what Take gave and could not be written.
+func (l *Ledger) Abandon(grant Grant, by Taker) {
 	l.change(func() *Change {
-		if l.vips[name] != nil {
+		if grant.Joins {
+			if l.sharing.left(grant.VIP, by.UID) {
+				return &Change{Freed: true}
+			}
 			return nil
 		}
-		return l.withdraw(vipHolder(name))
+		delete(l.sharing.forming, grant.VIP)
+		if l.vips[grant.VIP] != nil {
+			return nil
+		}
+		return l.withdraw(vipHolder(grant.VIP))
 	})
 }
 
-// Reserve keeps addresses for the Service whose status shows them.
+// Reserve keeps addresses for the Service whose status shows them, and for those that may share them with it.
 func (l *Ledger) Reserve(by Taker, addrs []netip.Addr) {
 	l.change(func() *Change {
-		return l.claim(ipam.Claim{Holder: reservation(by.UID), Addresses: addrs, Token: serviceToken(by.UID), Note: "is kept for Service " + by.String() + ", which had it before"})
+		tokens := []string{serviceToken(by.UID)}
+		if by.Sharing.Key != "" {
+			tokens = append(tokens, keyToken(by.Sharing.Key))
+		}
+		return l.claim(ipam.Claim{Holder: reservation(by.UID), Addresses: addrs, Tokens: tokens, Note: "is kept for Service " + by.String() + ", which had it before"})
 	})
 }
 
@@ -282,7 +317,11 @@ func (l *Ledger) compiled() *ipam.Table {
 // note ends the sentence "192.0.2.10 ..." that refuses an address of this VIP.
 func (l *Ledger) note(vip *v1alpha1.VIP) string {
 	if len(vip.Spec.Services) > 0 {
-		return fmt.Sprintf("is taken by Service %s/%s", vip.Spec.Services[0].Namespace, vip.Spec.Services[0].Name)
+		note := fmt.Sprintf("is taken by Service %s/%s", vip.Spec.Services[0].Namespace, vip.Spec.Services[0].Name)
+		if others := len(vip.Spec.Services) - 1; others > 0 {
+			note += fmt.Sprintf(" and %d that share it", others)
+		}
+		return note
 	}
 	if vip.Spec.ReleasedAt != nil {
 		return "is being released and is free again by itself after " + vip.Spec.ReleasedAt.Add(l.quarantine).UTC().Format("15:04:05 MST")
@@ -321,3 +360,5 @@ func reservation(uid types.UID) ipam.Holder {
 func serviceToken(uid types.UID) string { return "service/" + string(uid) }
 
 func podToken(service string) string { return "pods/" + service }
+
+func keyToken(key string) string { return "key/" + key }

@@ -40,7 +40,7 @@ func vipOf(address, service, uid, version string) *v1alpha1.VIP {
 }
 
 func take(l *Ledger, service string) string {
-	_, a, _, err := l.Take(ipam.Request{Families: []ipam.Family{ipam.IPv4}}, taker(service))
+	a, _, err := l.Take(ipam.Request{Families: []ipam.Family{ipam.IPv4}}, taker(service))
 	if err != nil {
 		var refusal *ipam.Refusal
 		if errors.As(err, &refusal) {
@@ -83,7 +83,7 @@ func TestWhatWasCreatedCountsBeforeAnyWatchShowsIt(t *testing.T) {
 	if got := take(l, "c"); got != "PoolExhausted" {
 		t.Fatal(got)
 	}
-	l.Abandon("192-0-2-1")
+	l.Abandon(Grant{VIP: "192-0-2-1"}, taker("a"))
 	if got := take(l, "c"); got != "192.0.2.1" {
 		t.Fatal(got)
 	}
@@ -111,7 +111,7 @@ func TestAVIPThatVanishedIsQuarantinedForOthers(t *testing.T) {
 	if got := take(l, "other"); got != "PoolExhausted" {
 		t.Errorf("another Service got %s", got)
 	}
-	_, _, retry, _ := l.Take(ipam.Request{Families: []ipam.Family{ipam.IPv4}}, taker("other"))
+	_, retry, _ := l.Take(ipam.Request{Families: []ipam.Family{ipam.IPv4}}, taker("other"))
 	if !retry.Equal(epoch.Add(16 * time.Second)) {
 		t.Errorf("to be tried again at %s", retry)
 	}

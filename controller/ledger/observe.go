@@ -33,7 +33,7 @@ func (l *Ledger) ForgetPool(name string) {
 	})
 }
 
-// ObservePod takes in a pod: a placeholder takes its addresses for as long as its object exists. The Service that it was made
+// ObservePod takes in a pod: a placeholder takes its addresses for as long as its object exists. A Service that it was made
 // for may have them again (its VIP object was deleted by hand: the same place, a new claim).
 func (l *Ledger) ObservePod(pod *corev1.Pod) {
 	if !placeholder.Is(pod) {
@@ -43,12 +43,14 @@ func (l *Ledger) ObservePod(pod *corev1.Pod) {
 	if err != nil {
 		return // its announcer reports what is wrong with it
 	}
-	token := ""
-	if service := pod.Annotations[placeholder.AnnotationService]; service != "" && !placeholder.HandWritten(pod) {
-		token = podToken(service)
+	var tokens []string
+	if services, err := placeholder.ParseServices(pod.Annotations[placeholder.AnnotationService]); err == nil && !placeholder.HandWritten(pod) {
+		for _, service := range services {
+			tokens = append(tokens, podToken(service.String()))
+		}
 	}
 	l.change(func() *Change {
-		return l.claim(ipam.Claim{Holder: ipam.Holder{Kind: ipam.KindPod, Name: pod.Name}, Addresses: addrs, Token: token})
+		return l.claim(ipam.Claim{Holder: ipam.Holder{Kind: ipam.KindPod, Name: pod.Name}, Addresses: addrs, Tokens: tokens})
 	})
 }
 

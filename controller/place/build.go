@@ -17,8 +17,10 @@ import (
 // Subject is a VIP with what its placeholders are made from.
 type Subject struct {
 	VIP *v1alpha1.VIP
-	// Service that uses the VIP. Nil: unknown, what earlier placeholders say stays.
+	// Service that uses the VIP; of several the one that joined first. Nil: unknown, what earlier placeholders say stays.
 	Service *corev1.Service
+	// Sharers are the other Services that use the VIP, in the order in which they joined.
+	Sharers []*corev1.Service
 	// Pool of the VIP. Nil: it is gone, what earlier placeholders say stays.
 	Pool *v1alpha1.VIPPool
 }
@@ -42,7 +44,7 @@ type Claim struct {
 
 // changing are the annotations that follow the Service and the pool during a placeholder's life.
 var changing = []string{
-	placeholder.AnnotationPorts, placeholder.AnnotationPolicy, placeholder.AnnotationInterfaces, placeholder.AnnotationHandoff,
+	placeholder.AnnotationService, placeholder.AnnotationPorts, placeholder.AnnotationPolicy, placeholder.AnnotationInterfaces, placeholder.AnnotationHandoff,
 	placeholder.AnnotationMaxVIPsPerNode,
 }
 
@@ -53,12 +55,17 @@ func Annotations(s Subject, before map[string]string) map[string]string {
 	for _, key := range changing {
 		want[key] = before[key]
 	}
+	if len(s.VIP.Spec.Services) > 0 {
+		want[placeholder.AnnotationService] = users(s.VIP)
+	}
 	if s.Service != nil {
-		want[placeholder.AnnotationPorts] = ports(s.Service)
+		want[placeholder.AnnotationPorts] = placeholder.FormatPorts(s.ports())
 		want[placeholder.AnnotationPolicy] = string(s.Service.Spec.ExternalTrafficPolicy)
 		want[placeholder.AnnotationHandoff] = ""
-		if s.Service.Annotations[placeholder.AnnotationHandoff] == "false" {
-			want[placeholder.AnnotationHandoff] = "false"
+		for _, service := range s.Services() {
+			if service.Annotations[placeholder.AnnotationHandoff] == "false" {
+				want[placeholder.AnnotationHandoff] = "false"
+			}
 		}
 	}
 	if s.Pool != nil {
@@ -88,19 +95,6 @@ func Difference(have, want map[string]string) map[string]*string {
 	return patch
 }
 
-// ports lists the Service's own ports: they are what packets to the VIP are addressed to.
-func ports(service *corev1.Service) string {
-	var list []placeholder.Port
-	for _, port := range service.Spec.Ports {
-		protocol := string(port.Protocol)
-		if protocol == "" {
-			protocol = string(corev1.ProtocolTCP)
-		}
-		list = append(list, placeholder.Port{Protocol: strings.ToLower(protocol), Port: uint16(port.Port)})
-	}
-	return placeholder.FormatPorts(list)
-}
-
 // Build makes a placeholder pod.
 //
 // It asks for no CPU or memory: what a placeholder takes of a node is a pod slot, and a node short of CPU can still announce.
@@ -113,9 +107,6 @@ func Build(s Subject, look Look, c Claim, before map[string]string) *corev1.Pod 
 	annotations := map[string]string{
 		placeholder.AnnotationAddresses: strings.Join(vip.Spec.Addresses, ","),
 		placeholder.AnnotationTerm:      strconv.FormatInt(c.Term, 10),
-	}
-	if len(vip.Spec.Services) > 0 {
-		annotations[placeholder.AnnotationService] = vip.Spec.Services[0].Namespace + "/" + vip.Spec.Services[0].Name
 	}
 	if len(c.Peers) > 0 {
 		annotations[placeholder.AnnotationPeers] = placeholder.FormatPeers(c.Peers)
@@ -164,6 +155,9 @@ func Build(s Subject, look Look, c Claim, before map[string]string) *corev1.Pod 
 				},
 			}},
 		},
+	}
+	if group := s.spreadGroup(); group != "" {
+		pod.Labels[placeholder.LabelSpreadGroup] = group
 	}
 	if s.Pool != nil {
 		pod.Spec.Affinity = affinity(s.Pool.Spec.NodeSelector)

@@ -104,7 +104,7 @@ func TestWhatIsUnknownStaysAsItWas(t *testing.T) {
 	s := subject()
 	s.Service, s.Pool = nil, nil
 	before := map[string]string{
-		placeholder.AnnotationPorts: "tcp/80", placeholder.AnnotationInterfaces: "eth9", placeholder.AnnotationMaxVIPsPerNode: "3",
+		placeholder.AnnotationService: "default/web", placeholder.AnnotationPorts: "tcp/80", placeholder.AnnotationInterfaces: "eth9", placeholder.AnnotationMaxVIPsPerNode: "3",
 		placeholder.AnnotationWeight: "5", placeholder.AnnotationPool: "main",
 	}
 	if diff := Difference(before, Annotations(s, before)); len(diff) != 0 {

@@ -2,13 +2,13 @@ package service
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
 	"sync"
 	"time"
 
-	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -23,7 +23,6 @@ import (
 	"evenkeel.io/evenkeel/controller/ledger"
 	"evenkeel.io/evenkeel/controller/place"
 	"evenkeel.io/evenkeel/controller/serving"
-	"evenkeel.io/evenkeel/controller/vip"
 )
 
 // Reconciler gives one Service at a time its VIP and keeps its ingress status right.
@@ -39,8 +38,23 @@ type Reconciler struct {
 
 	mu      sync.Mutex
 	known   map[types.NamespacedName]types.UID
-	pending map[types.NamespacedName]bool // Services of ours that wait for an address
-	written map[types.UID]time.Time       // when an ingress was last written
+	pending map[types.NamespacedName]waiting
+	written map[types.UID]ingress
+}
+
+// waiting is what a Service of ours waits for.
+type waiting int
+
+const (
+	nothing waiting = iota
+	hoping          // for an address that it is content without
+	lacking         // an address
+)
+
+// ingress is what was last written to a Service's status.
+type ingress struct {
+	at    time.Time
+	addrs []netip.Addr
 }
 
 // correctionInterval is the least time between two writes of one Service's ingress. Somebody who writes it too can't draw us
@@ -65,8 +79,9 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	}
 	r.forget(req.NamespacedName, service.UID)
 	if !r.Class.Wants(&service) {
-		r.setPending(req.NamespacedName, false)
+		r.setPending(req.NamespacedName, nothing)
 		r.Ledger.Unreserve(service.UID)
+		r.Ledger.Undeclare(service.UID)
 		_, err := r.Statuses.Patch(ctx, &service, serving.Clear)
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
@@ -81,109 +96,28 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 const conflictDelay = 100 * time.Millisecond
 
 func (r *Reconciler) reconcile(ctx context.Context, service *corev1.Service) (time.Duration, error) {
-	key := client.ObjectKeyFromObject(service)
+	taker := takerOf(service)
+	r.Ledger.Declare(taker)
 	w, invalid := parseWish(service)
-	current := r.current(service, w)
-	if invalid != nil {
-		r.Teller.TellOnce(service, "wish", serving.Event{Warning: true, Reason: "InvalidRequest", Action: "Allocate", Note: invalid.Error()})
-		if current == nil {
-			r.setPending(key, true)
-			return 0, r.waitingCondition(ctx, service, "InvalidRequest", invalid.Error())
+	w.count = r.count(service)
+	o := outcome{plan: r.plan(service, w, taker), invalid: invalid}
+	for invalid == nil && o.need != nil && len(o.given) < 2*placeholder.MaxVIPs {
+		got, retryAt, err := r.allocate(ctx, service, w, *o.need, taker)
+		if o.refused = refusal(err); o.refused != nil {
+			o.retry = r.until(retryAt)
+			break
 		}
-		return r.settle(ctx, service, w, current)
-	}
-	if w.sharing != "" {
-		r.Teller.TellOnce(service, "sharing", serving.Event{Warning: true, Reason: "SharingUnsupported", Action: "Allocate",
-			Note: w.sharing + " isn't supported yet: the Service gets an address of its own. Remove the annotation to silence this"})
-	}
-	if current != nil && w.metBy(current) {
-		r.Teller.Settle(service.UID, "wish")
-		return r.settle(ctx, service, w, current)
-	}
-
-	created, retryAt, err := r.allocate(ctx, service, w)
-	if refused := refusal(err); refused != nil {
-		r.Teller.TellOnce(service, "wish", serving.Event{Warning: true, Reason: string(refused.Reason), Action: "Allocate", Note: refused.Message})
-		r.setPending(key, true)
-		retry := r.until(retryAt)
-		if current != nil { // it keeps what it has until it can have what it wants
-			_, err := r.settle(ctx, service, w, current)
-			return retry, err
+		if o.forming = errors.Is(err, ledger.ErrForming); o.forming {
+			o.retry = formingDelay
+			break
 		}
-		return retry, r.waitingCondition(ctx, service, string(refused.Reason), refused.Message)
-	}
-	if err != nil {
-		return 0, err
-	}
-	r.Ledger.Unreserve(service.UID)
-	r.Teller.Settle(service.UID, "wish")
-	return 0, r.announce(ctx, service, w, created)
-}
-
-// announce does what a new VIP needs, all at once: its placeholder, the ingress, an event, and the release of what the
-// Service had before.
-func (r *Reconciler) announce(ctx context.Context, service *corev1.Service, w wish, created *v1alpha1.VIP) error {
-	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error {
-		pool, err := r.pool(ctx, created.Spec.Pool)
 		if err != nil {
-			return err
+			return 0, err
 		}
-		return r.Keeper.First(ctx, place.Subject{VIP: created, Service: service, Pool: pool})
-	})
-	group.Go(func() error {
-		_, err := r.settle(ctx, service, w, created)
-		return err
-	})
-	r.Teller.Tell(service, serving.Event{Reason: "Allocated", Action: "Allocate", Related: created,
-		Note: fmt.Sprintf("Allocated %s from VIPPool %s", placeholder.FormatAddresses(ledger.Addresses(created)), created.Spec.Pool)})
-	return group.Wait()
-}
-
-// settle makes the VIP's addresses the Service's ingress, has it weigh what the Service asks for, and releases its other VIPs.
-func (r *Reconciler) settle(ctx context.Context, service *corev1.Service, w wish, current *v1alpha1.VIP) (time.Duration, error) {
-	if w.metBy(current) {
-		r.setPending(client.ObjectKeyFromObject(service), false)
+		o.given = append(o.given, got)
+		o.plan = r.plan(service, w, taker)
 	}
-	if err := r.weigh(ctx, service, current); err != nil {
-		return 0, err
-	}
-	retry, err := r.writeIngress(ctx, service, w.serves(ledger.Addresses(current)))
-	if err != nil {
-		return 0, err
-	}
-	for _, other := range r.Ledger.VIPsOf(service.UID) {
-		if other.Name == current.Name || other.DeletionTimestamp != nil {
-			continue
-		}
-		if _, err := vip.Release(ctx, r.Client, r.Ledger, other, r.Clock.Now()); err != nil {
-			return 0, client.IgnoreNotFound(err)
-		}
-	}
-	return retry, nil
-}
-
-func (r *Reconciler) writeIngress(ctx context.Context, service *corev1.Service, addrs []netip.Addr) (time.Duration, error) {
-	if len(addrs) == 0 || isIngress(service, addrs) {
-		return 0, nil
-	}
-	now := r.Clock.Now()
-	r.mu.Lock()
-	wait := correctionInterval - now.Sub(r.written[service.UID])
-	r.mu.Unlock()
-	if wait > 0 && len(service.Status.LoadBalancer.Ingress) > 0 {
-		return wait, nil
-	}
-	wrote, err := r.Statuses.Patch(ctx, service, func(status *corev1.ServiceStatus) { serving.SetIngress(status, addrs) })
-	if wrote {
-		r.mu.Lock()
-		if r.written == nil {
-			r.written = map[types.UID]time.Time{}
-		}
-		r.written[service.UID] = now
-		r.mu.Unlock()
-	}
-	return 0, err
+	return r.carryOut(ctx, service, o)
 }
 
 func isIngress(service *corev1.Service, addrs []netip.Addr) bool {
@@ -192,32 +126,12 @@ func isIngress(service *corev1.Service, addrs []netip.Addr) bool {
 	})
 }
 
-// current is the VIP that the Service has: of several, one that is what it asks for, else one that its status shows.
-func (r *Reconciler) current(service *corev1.Service, w wish) *v1alpha1.VIP {
-	var best *v1alpha1.VIP
-	rank := -1
-	shown := ledger.IngressAddresses(service)
-	for _, v := range r.Ledger.VIPsOf(service.UID) {
-		if v.DeletionTimestamp != nil || v.Spec.ReleasedAt != nil {
-			continue
-		}
-		score := 0
-		if w.metBy(v) {
-			score += 2
-		}
-		if slices.ContainsFunc(ledger.Addresses(v), func(a netip.Addr) bool { return slices.Contains(shown, a) }) {
-			score++
-		}
-		if score > rank {
-			best, rank = v, score
-		}
-	}
-	return best
-}
-
-// waitingCondition says in the Service's status why it has no address.
-func (r *Reconciler) waitingCondition(ctx context.Context, service *corev1.Service, reason, message string) error {
+// waitingCondition says in the Service's status why it has no address. lost: the one that it had is another's now.
+func (r *Reconciler) waitingCondition(ctx context.Context, service *corev1.Service, reason, message string, lost bool) error {
 	_, err := r.Statuses.Patch(ctx, service, func(status *corev1.ServiceStatus) {
+		if lost {
+			status.LoadBalancer.Ingress = nil
+		}
 		serving.SetAnnounced(status, metav1.ConditionFalse, reason, message, metav1.NewTime(r.Clock.Now()))
 	})
 	return err
@@ -239,20 +153,20 @@ func (r *Reconciler) until(t time.Time) time.Duration {
 	return max(t.Sub(r.Clock.Now()), 0) + time.Millisecond
 }
 
-func (r *Reconciler) setPending(key types.NamespacedName, waits bool) {
+func (r *Reconciler) setPending(key types.NamespacedName, what waiting) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if !waits {
+	if what == nothing {
 		delete(r.pending, key)
 		return
 	}
 	if r.pending == nil {
-		r.pending = map[types.NamespacedName]bool{}
+		r.pending = map[types.NamespacedName]waiting{}
 	}
-	r.pending[key] = true
+	r.pending[key] = what
 }
 
-// Pending lists the Services that wait for an address.
+// Pending lists the Services that would take an address if there were one.
 func (r *Reconciler) Pending() []types.NamespacedName {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -261,6 +175,19 @@ func (r *Reconciler) Pending() []types.NamespacedName {
 		keys = append(keys, key)
 	}
 	return keys
+}
+
+// Waiting counts the Services that lack an address.
+func (r *Reconciler) Waiting() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	count := 0
+	for _, what := range r.pending {
+		if what == lacking {
+			count++
+		}
+	}
+	return count
 }
 
 // forget drops what is remembered of the Service that had the name before (now has the UID now, or none).
@@ -283,21 +210,26 @@ func (r *Reconciler) forget(key types.NamespacedName, now types.UID) {
 	r.mu.Unlock()
 	if gone {
 		r.Ledger.Unreserve(before)
+		r.Ledger.Undeclare(before)
 		r.Teller.Forget(before)
 		r.Statuses.Written.Forget(before)
 	}
 }
 
-// Reservations keeps the addresses that Services of ours show in their status though no VIP records them: they come first at
-// a start, before any new Service.
+// Reservations says how the Services of ours share, and keeps the addresses that they show in their status though no VIP records
+// them: they come first at a start, before any new Service.
 func (r *Reconciler) Reservations(services []corev1.Service) {
 	for i := range services {
 		service := &services[i]
-		if !r.Class.Wants(service) || len(r.Ledger.VIPsOf(service.UID)) > 0 {
+		if !r.Class.Wants(service) {
 			continue
 		}
-		if addrs := ledger.IngressAddresses(service); len(addrs) > 0 {
-			r.Ledger.Reserve(ledger.Taker{NamespacedName: client.ObjectKeyFromObject(service), UID: service.UID}, addrs)
+		taker := takerOf(service)
+		r.Ledger.Declare(taker)
+		has := r.addressesOf(service)
+		addrs := slices.DeleteFunc(ledger.IngressAddresses(service), func(a netip.Addr) bool { return slices.Contains(has, a) })
+		if len(addrs) > 0 {
+			r.Ledger.Reserve(taker, addrs)
 		}
 	}
 }

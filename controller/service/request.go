@@ -11,7 +11,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"evenkeel.io/evenkeel/api/placeholder"
-	"evenkeel.io/evenkeel/api/v1alpha1"
 	"evenkeel.io/evenkeel/controller/ipam"
 	"evenkeel.io/evenkeel/controller/ledger"
 )
@@ -22,23 +21,19 @@ type wish struct {
 	all       bool
 	addresses []netip.Addr
 	pool      string
-	// sharing is the annotation that asks for a shared address, or "".
-	sharing string
+	// count is how many addresses of each family are wanted.
+	count int
+	// shown are the addresses in the Service's status, which say in what order it got them.
+	shown []netip.Addr
 }
 
 // parseWish reads a Service's fields and annotations. Our own annotation wins over foreign ones and over
 // spec.loadBalancerIP; these must not contradict each other.
 func parseWish(s *corev1.Service) (wish, error) {
-	w := wish{families: families(s)}
+	w := wish{families: families(s), count: 1, shown: ledger.IngressAddresses(s)}
 	w.all = s.Spec.IPFamilyPolicy != nil && *s.Spec.IPFamilyPolicy == corev1.IPFamilyPolicyRequireDualStack
 	if w.all && len(w.families) == 1 { // spec.ipFamilies isn't filled yet
 		w.families = append(w.families, map[ipam.Family]ipam.Family{ipam.IPv4: ipam.IPv6, ipam.IPv6: ipam.IPv4}[w.families[0]])
-	}
-	for _, key := range []string{placeholder.AnnotationSharing, placeholder.ForeignMetalLBSharing} {
-		if s.Annotations[key] != "" {
-			w.sharing = key
-			break
-		}
 	}
 	w.pool = s.Annotations[placeholder.AnnotationPool]
 	if w.pool == "" {
@@ -120,20 +115,6 @@ func readAsked(source, text string) ([]netip.Addr, error) {
 
 func sameAddresses(a, b []netip.Addr) bool {
 	return len(a) == len(b) && !slices.ContainsFunc(a, func(addr netip.Addr) bool { return !slices.Contains(b, addr) })
-}
-
-// metBy says whether a VIP still is what the Service asks for. A Service that merely prefers two families is content with
-// the one it has.
-func (w wish) metBy(vip *v1alpha1.VIP) bool {
-	addrs := ledger.Addresses(vip)
-	if len(w.addresses) > 0 && !sameAddresses(w.addresses, addrs) {
-		return false
-	}
-	if w.pool != "" && w.pool != vip.Spec.Pool {
-		return false
-	}
-	served := w.serves(addrs)
-	return len(served) > 0 && (!w.all || len(served) == len(w.families))
 }
 
 // serves returns those of a VIP's addresses that the Service's families want, in the families' order.

@@ -1,7 +1,6 @@
 package service
 
 import (
-	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -10,7 +9,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"evenkeel.io/evenkeel/api/placeholder"
-	"evenkeel.io/evenkeel/api/v1alpha1"
 	"evenkeel.io/evenkeel/controller/ipam"
 )
 
@@ -33,7 +31,6 @@ func TestParseWish(t *testing.T) {
 		all       bool
 		addresses string
 		pool      string
-		sharing   string
 		err       string
 	}{
 		{name: "nothing asked for", service: wishing(single, only4, nil, ""), families: []ipam.Family{ipam.IPv4}},
@@ -51,7 +48,6 @@ func TestParseWish(t *testing.T) {
 		{name: "DHCP", service: wishing(single, only4, map[string]string{placeholder.ForeignKubeVIPAddresses: "0.0.0.0"}, ""), err: "DHCP"},
 		{name: "nonsense", service: wishing(single, only4, nil, "x"), err: `spec.loadBalancerIP can't be read: "x" is no address`},
 		{name: "multicast", service: wishing(single, only4, nil, "224.0.0.1"), err: "no global unicast"},
-		{name: "sharing", service: wishing(single, only4, map[string]string{placeholder.ForeignMetalLBSharing: "k"}, ""), families: []ipam.Family{ipam.IPv4}, sharing: placeholder.ForeignMetalLBSharing},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -62,37 +58,8 @@ func TestParseWish(t *testing.T) {
 				}
 				return
 			}
-			if err != nil || !slices.Equal(w.families, tt.families) || w.all != tt.all || placeholder.FormatAddresses(w.addresses) != tt.addresses || w.pool != tt.pool || w.sharing != tt.sharing {
+			if err != nil || !slices.Equal(w.families, tt.families) || w.all != tt.all || placeholder.FormatAddresses(w.addresses) != tt.addresses || w.pool != tt.pool {
 				t.Errorf("got %+v, %v", w, err)
-			}
-		})
-	}
-}
-
-func TestMetBy(t *testing.T) {
-	pair := &v1alpha1.VIP{Spec: v1alpha1.VIPSpec{Addresses: []string{"192.0.2.1", "2001:db8::1"}, Pool: "a"}}
-	one := &v1alpha1.VIP{Spec: v1alpha1.VIPSpec{Addresses: []string{"192.0.2.1"}, Pool: "a"}}
-	dual := []ipam.Family{ipam.IPv4, ipam.IPv6}
-	tests := []struct {
-		name string
-		wish wish
-		vip  *v1alpha1.VIP
-		want bool
-	}{
-		{"nothing special", wish{families: dual[:1]}, one, true},
-		{"two preferred, one there", wish{families: dual}, one, true},
-		{"two required, one there", wish{families: dual, all: true}, one, false},
-		{"two required, two there", wish{families: dual, all: true}, pair, true},
-		{"one wanted, two there", wish{families: dual[1:]}, pair, true},
-		{"the other family", wish{families: dual[1:]}, one, false},
-		{"another pool", wish{families: dual, pool: "b"}, pair, false},
-		{"another address", wish{families: dual[:1], addresses: []netip.Addr{netip.MustParseAddr("192.0.2.2")}}, one, false},
-		{"the address", wish{families: dual[:1], addresses: []netip.Addr{netip.MustParseAddr("192.0.2.1")}}, one, true},
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			if got := tt.wish.metBy(tt.vip); got != tt.want {
-				t.Errorf("got %v", got)
 			}
 		})
 	}

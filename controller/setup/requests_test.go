@@ -71,13 +71,6 @@ func TestWhatCannotBeMetIsToldAndMetLater(t *testing.T) {
 	}
 }
 
-func TestASharingKeyIsToldAndTheServiceGetsItsOwnAddress(t *testing.T) {
-	w := newWorld(t, aPool("main", "192.0.2.10"), aService("web", annotated(placeholder.ForeignMetalLBSharing, "key")))
-	w.settle()
-	w.wants("ingress", w.ingress("web"), "192.0.2.10")
-	w.wantsTold("Warning SharingUnsupported metallb.io/allow-shared-ip isn't supported yet")
-}
-
 func TestAChangedWishIsMetBeforeTheOldAddressGoes(t *testing.T) {
 	w := newWorld(t, aPool("main", "192.0.2.10-192.0.2.12"), aService("web"))
 	w.settle()

@@ -175,7 +175,7 @@ func Add(ctx context.Context, mgr manager.Manager, o Options) error {
 	}
 	return ctrlmetrics.Registry.Register(&metrics.Collector{
 		Reader: mgr.GetCache(), Namespace: o.Look.Namespace, Ledger: book, Elected: mgr.Elected(),
-		Waiting: func() int { return len(services.Pending()) },
+		Waiting: services.Waiting,
 	})
 }
 

@@ -103,7 +103,9 @@ func (r *Reconciler) act(ctx context.Context, turn *place.Turn, s place.Subject,
 			}
 		}
 	}
-	r.Teller.Settle(s.Service.GetUID(), "placeholder")
+	for _, service := range s.Services() {
+		r.Teller.Settle(service.UID, "placeholder/"+s.VIP.Name)
+	}
 	return out, nil
 }
 
@@ -117,8 +119,10 @@ func succeeded(pod, live *corev1.Pod) bool {
 }
 
 func (r *Reconciler) tellUncreated(s place.Subject, err error) error {
-	r.Teller.TellOnce(s.Service, "placeholder", serving.Event{Warning: true, Reason: "NoPlaceholder", Action: "Announce",
-		Note: err.Error() + ". It is tried again by itself"})
+	for _, service := range s.Services() {
+		r.Teller.TellOnce(service, "placeholder/"+s.VIP.Name, serving.Event{Warning: true, Reason: "NoPlaceholder", Action: "Announce",
+			Note: err.Error() + ". It is tried again by itself"})
+	}
 	return err
 }
 
@@ -150,18 +154,24 @@ func (r *Reconciler) setReason(vip, why string) {
 
 // warnStandbys tells about annotations that can't be followed, and about standbys that aren't replaced for now.
 func (r *Reconciler) warnStandbys(s place.Subject, v failover.View) {
-	_, standbys := wantedStandbys(s)
-	for _, asked := range []struct{ about, action, mistake string }{{"standbys", "Protect", standbys}, {"handoff", "HandOff", mistakenHandoff(s)}} {
+	for _, service := range s.Services() {
+		r.warn(service, s.VIP.Name, v)
+	}
+}
+
+func (r *Reconciler) warn(service *corev1.Service, vip string, v failover.View) {
+	_, standbys := askedStandbys(service, 0)
+	for _, asked := range []struct{ about, action, mistake string }{{"standbys", "Protect", standbys}, {"handoff", "HandOff", mistakenHandoff(service)}} {
 		if asked.mistake == "" {
-			r.Teller.Settle(s.Service.GetUID(), asked.about)
+			r.Teller.Settle(service.UID, asked.about)
 			continue
 		}
-		r.Teller.TellOnce(s.Service, asked.about, serving.Event{Warning: true, Reason: "InvalidRequest", Action: asked.action, Note: asked.mistake})
+		r.Teller.TellOnce(service, asked.about, serving.Event{Warning: true, Reason: "InvalidRequest", Action: asked.action, Note: asked.mistake})
 	}
 	if ok, _, message := failover.Guarded(v); v.Hold && !ok {
-		r.Teller.TellOnce(s.Service, "hold", serving.Event{Warning: true, Reason: "ReplacementHeld", Action: "Protect",
+		r.Teller.TellOnce(service, "hold/"+vip, serving.Event{Warning: true, Reason: "ReplacementHeld", Action: "Protect",
 			Note: fmt.Sprintf("More than half of the nodes fell silent at once, which is more likely the network than the nodes: standbys are not replaced for up to a minute (%s)", message)})
 	} else {
-		r.Teller.Settle(s.Service.GetUID(), "hold")
+		r.Teller.Settle(service.UID, "hold/"+vip)
 	}
 }

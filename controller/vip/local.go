@@ -51,15 +51,21 @@ func announces(pod *corev1.Pod) bool {
 
 // warnStranded tells of a VIP that reaches nobody where it is and has nowhere to go.
 func (r *Reconciler) warnStranded(s place.Subject, v failover.View) {
-	node := failover.Stranded(v)
-	if node == "" {
-		r.Teller.Settle(s.Service.GetUID(), "stranded")
-		return
+	node, about := failover.Stranded(v), "stranded/"+s.VIP.Name
+	for _, service := range s.Services() {
+		if node == "" {
+			r.Teller.Settle(service.UID, about)
+			continue
+		}
+		r.Teller.TellOnce(service, about, strandedEvent(s, node))
 	}
-	r.Teller.TellOnce(s.Service, "stranded", serving.Event{Warning: true, Reason: "NoEligibleNode", Action: "Move",
+}
+
+func strandedEvent(s place.Subject, node string) serving.Event {
+	return serving.Event{Warning: true, Reason: "NoEligibleNode", Action: "Move",
 		Note: fmt.Sprintf("%s stays on %s, which has no ready pod of the Service any more (externalTrafficPolicy is Local), because none of the nodes that have one "+
 			"can announce it. Run pods on nodes that can, or see what keeps the others from it (kubectl get vipnodes, the pool's nodeSelector, the label %s). It moves by itself then",
-			strings.Join(s.VIP.Spec.Addresses, " and "), node, corev1.LabelNodeExcludeBalancers)})
+			strings.Join(s.VIP.Spec.Addresses, " and "), node, corev1.LabelNodeExcludeBalancers)}
 }
 
 // withdraw ends a VIP's announcement: its placeholders let go at once and go.

@@ -86,11 +86,11 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 const conflictDelay = 100 * time.Millisecond
 
 func (r *Reconciler) reconcile(ctx context.Context, vip *v1alpha1.VIP) (time.Duration, error) {
-	service, ended, err := r.user(ctx, vip)
+	services, gone, err := r.users(ctx, vip)
 	if err != nil {
 		return 0, err
 	}
-	if ended || vip.Spec.ReleasedAt != nil {
+	if len(services) == 0 || vip.Spec.ReleasedAt != nil {
 		r.stopWaiting(vip.Name)
 		if vip.Spec.ReleasedAt == nil {
 			if vip, err = Release(ctx, r.Client, r.Ledger, vip, r.Clock.Now()); err != nil {
@@ -99,11 +99,16 @@ func (r *Reconciler) reconcile(ctx context.Context, vip *v1alpha1.VIP) (time.Dur
 		}
 		return r.release(ctx, vip)
 	}
+	if len(gone) > 0 {
+		if vip, err = Leave(ctx, r.Client, r.Ledger, vip, r.Clock.Now(), gone...); err != nil {
+			return 0, err
+		}
+	}
 	pool, err := r.pool(ctx, vip.Spec.Pool)
 	if err != nil {
 		return 0, err
 	}
-	subject := place.Subject{VIP: vip, Service: service, Pool: pool}
+	subject := place.Subject{VIP: vip, Service: services[0], Sharers: services[1:], Pool: pool}
 	turn, err := r.Keeper.Begin(ctx, subject)
 	if err != nil {
 		return 0, err
@@ -130,7 +135,7 @@ func (r *Reconciler) reconcile(ctx context.Context, vip *v1alpha1.VIP) (time.Dur
 	}
 	r.warnStandbys(subject, view)
 	r.warnStranded(subject, view)
-	wait, err := r.report(ctx, vip, service, observe(vip, turn.Places, out).serving(view), view, turn.Places)
+	wait, err := r.report(ctx, vip, services, observe(vip, turn.Places, out).serving(view), view, turn.Places)
 	return sooner(sooner(wait, out.retry), again), err
 }
 

@@ -3,6 +3,7 @@ package vip
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -18,30 +19,57 @@ import (
 	"evenkeel.io/evenkeel/controller/place"
 )
 
-// user finds the Service that uses the VIP. ended says that none does any more: it is gone, another one has its name, or it
-// is no longer ours. The API server itself is asked before that is believed: a cache may be older than the VIP.
-func (r *Reconciler) user(ctx context.Context, vip *v1alpha1.VIP) (service *corev1.Service, ended bool, err error) {
-	if len(vip.Spec.Services) == 0 {
-		return nil, true, nil
-	}
-	ref := vip.Spec.Services[0]
-	wanted := func(reader client.Reader) (*corev1.Service, bool, error) {
-		var s corev1.Service
-		err := reader.Get(ctx, types.NamespacedName{Namespace: ref.Namespace, Name: ref.Name}, &s)
-		if apierrors.IsNotFound(err) || err == nil && s.UID != ref.UID {
-			return nil, false, nil
+// users finds the Services that use the VIP, in the order in which they joined. gone are those that do so no longer: deleted,
+// another one has the name, or it is no longer ours. The API server itself is asked before that is believed: a cache may be older
+// than the VIP.
+func (r *Reconciler) users(ctx context.Context, vip *v1alpha1.VIP) (services []*corev1.Service, gone []types.UID, err error) {
+	for _, ref := range vip.Spec.Services {
+		service, ok, err := r.user(ctx, r.Client, ref)
+		if err == nil && !ok {
+			service, ok, err = r.user(ctx, r.Reader, ref)
 		}
 		if err != nil {
-			return nil, false, fmt.Errorf("reading Service %s/%s: %w", ref.Namespace, ref.Name, err)
+			return nil, nil, err
 		}
-		return &s, r.Class.Wants(&s), nil
+		if ok {
+			services = append(services, service)
+		} else {
+			gone = append(gone, ref.UID)
+		}
 	}
-	service, ok, err := wanted(r.Client)
-	if err != nil || ok {
-		return service, false, err
+	return services, gone, nil
+}
+
+// user finds a Service and says whether it is to have a VIP.
+func (r *Reconciler) user(ctx context.Context, reader client.Reader, ref v1alpha1.ServiceReference) (*corev1.Service, bool, error) {
+	var s corev1.Service
+	err := reader.Get(ctx, types.NamespacedName{Namespace: ref.Namespace, Name: ref.Name}, &s)
+	if apierrors.IsNotFound(err) || err == nil && s.UID != ref.UID {
+		return nil, false, nil
 	}
-	service, ok, err = wanted(r.Reader)
-	return service, !ok, err
+	if err != nil {
+		return nil, false, fmt.Errorf("reading Service %s/%s: %w", ref.Namespace, ref.Name, err)
+	}
+	return &s, r.Class.Wants(&s), nil
+}
+
+// Leave ends the use of a VIP by some Services. With the last one the VIP is released. The write fails with a conflict where the VIP
+// has changed since: somebody may have joined it.
+func Leave(ctx context.Context, c client.Client, l *ledger.Ledger, vip *v1alpha1.VIP, now time.Time, uids ...types.UID) (*v1alpha1.VIP, error) {
+	left := vip.DeepCopy()
+	left.Spec.Services = slices.DeleteFunc(left.Spec.Services, func(ref v1alpha1.ServiceReference) bool { return slices.Contains(uids, ref.UID) })
+	if len(left.Spec.Services) == 0 {
+		return Release(ctx, c, l, vip, now)
+	}
+	if len(left.Spec.Services) == len(vip.Spec.Services) {
+		return vip, nil
+	}
+	if err := c.Patch(ctx, left, client.MergeFromWithOptions(vip, client.MergeFromWithOptimisticLock{})); err != nil {
+		return nil, fmt.Errorf("leaving VIP %s: %w", vip.Name, err)
+	}
+	l.ObserveVIP(left)
+	klog.FromContext(ctx).Info("Left a shared VIP", "vip", vip.Name, "services", len(left.Spec.Services))
+	return left, nil
 }
 
 // Release ends a VIP's use: from now on it only waits until its addresses are certainly gone from every node.

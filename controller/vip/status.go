@@ -109,9 +109,9 @@ func display(vip *v1alpha1.VIP) string {
 	return strings.Join(names, ",")
 }
 
-// report writes the VIP's status and its Service's condition where they change, and tells the Service's owner. It returns
+// report writes the VIP's status and its Services' conditions where they change, and tells the Services' owners. It returns
 // after how long to look again because nothing was written yet.
-func (r *Reconciler) report(ctx context.Context, vip *v1alpha1.VIP, service *corev1.Service, s state, v failover.View, places place.Places) (time.Duration, error) {
+func (r *Reconciler) report(ctx context.Context, vip *v1alpha1.VIP, services []*corev1.Service, s state, v failover.View, places place.Places) (time.Duration, error) {
 	if s.node == "" && s.patience > 0 {
 		if wait := r.waitFor(vip.Name, s); wait > 0 {
 			return wait, nil
@@ -128,18 +128,31 @@ func (r *Reconciler) report(ctx context.Context, vip *v1alpha1.VIP, service *cor
 		if !equality.Semantic.DeepEqual(vip.Status.LastMove, next.LastMove) {
 			r.forgetReason(vip.Name)
 		}
-		if service != nil {
+		for _, service := range services {
 			r.tell(service, vip, &next, s, places)
 		}
 	}
-	if service == nil {
-		return again, nil
+	for _, service := range services {
+		if err := r.reportTo(ctx, service); err != nil {
+			return 0, err
+		}
 	}
-	c := meta.FindStatusCondition(next.Conditions, v1alpha1.VIPAnnounced)
-	_, err := r.Statuses.Patch(ctx, service, func(status *corev1.ServiceStatus) {
-		serving.SetAnnounced(status, c.Status, c.Reason, c.Message, c.LastTransitionTime)
+	return again, nil
+}
+
+// reportTo writes what becomes of all of a Service's VIPs into its condition. What a collision takes from it is package service's to say.
+func (r *Reconciler) reportTo(ctx context.Context, service *corev1.Service) error {
+	vips := slices.DeleteFunc(r.Ledger.VIPsOf(service.UID), func(v *v1alpha1.VIP) bool {
+		return v.DeletionTimestamp != nil || v.Spec.ReleasedAt != nil
 	})
-	return again, err
+	said, ok := serving.Announcement(vips)
+	if !ok {
+		return nil
+	}
+	_, err := r.Statuses.Patch(ctx, service, func(status *corev1.ServiceStatus) {
+		serving.SetAnnounced(status, said.Status, said.Reason, said.Message, said.LastTransitionTime)
+	})
+	return client.IgnoreNotFound(err)
 }
 
 // guardedPatience is how long a VIP may be without a guard before that is written down: longer than a standby takes to be placed
@@ -191,9 +204,9 @@ func (r *Reconciler) tell(service *corev1.Service, vip *v1alpha1.VIP, next *v1al
 		r.Teller.Tell(service, event)
 	}
 	if s.conflict != "" && s.node != "" {
-		r.Teller.TellOnce(service, "conflict", serving.Event{Warning: true, Reason: "AddressConflict", Action: "Announce", Note: s.conflict, Related: event.Related})
+		r.Teller.TellOnce(service, "conflict/"+vip.Name, serving.Event{Warning: true, Reason: "AddressConflict", Action: "Announce", Note: s.conflict, Related: event.Related})
 	} else if s.conflict == "" {
-		r.Teller.Settle(service.UID, "conflict")
+		r.Teller.Settle(service.UID, "conflict/"+vip.Name)
 	}
 }
 

@@ -18,16 +18,27 @@ import (
 // maxStandbys is what a pool or a Service may ask for.
 const maxStandbys = 2
 
-// wantedStandbys is what the Service asks for, or its pool; one by default. mistake says what the Service asks for that can't be.
-func wantedStandbys(s place.Subject) (n int, mistake string) {
-	n = 1
+// wantedStandbys is what the Service asks for, or its pool; one by default. Of Services that share the VIP the one that wants most
+// standbys has its way.
+func wantedStandbys(s place.Subject) int {
+	n := 1
 	if s.Pool != nil && s.Pool.Spec.Standbys != nil {
 		n = int(*s.Pool.Spec.Standbys)
 	}
-	if s.Service == nil {
-		return n, ""
+	most := -1
+	for _, service := range s.Services() {
+		asked, _ := askedStandbys(service, n)
+		most = max(most, asked)
 	}
-	text, ok := s.Service.Annotations[placeholder.AnnotationStandbys]
+	if most < 0 {
+		return n
+	}
+	return most
+}
+
+// askedStandbys is what one Service asks for, n where that is nothing. mistake says what it asks for that can't be.
+func askedStandbys(service *corev1.Service, n int) (asked int, mistake string) {
+	text, ok := service.Annotations[placeholder.AnnotationStandbys]
 	if !ok {
 		return n, ""
 	}
@@ -39,11 +50,8 @@ func wantedStandbys(s place.Subject) (n int, mistake string) {
 }
 
 // mistakenHandoff says what the Service asks for that is neither yes nor no.
-func mistakenHandoff(s place.Subject) string {
-	if s.Service == nil {
-		return ""
-	}
-	switch text, ok := s.Service.Annotations[placeholder.AnnotationHandoff]; {
+func mistakenHandoff(service *corev1.Service) string {
+	switch text, ok := service.Annotations[placeholder.AnnotationHandoff]; {
 	case !ok, text == "true", text == "false":
 		return ""
 	default:
@@ -79,9 +87,9 @@ func (r *Reconciler) Demand(ctx context.Context, name string) (fleet.Demand, boo
 func (r *Reconciler) view(s place.Subject, places place.Places, now time.Time) (failover.View, time.Duration) {
 	nodes := r.Nodes.Fleet(now)
 	demand := demandOf(s.VIP, s.Pool)
-	demand.Local = r.local(s.Service)
+	demand.Local = r.local(s.Services()...)
 	v := failover.View{Nodes: nodes.For(demand), Unserved: !demand.Local.Any(demand.Addresses)}
-	v.Wanted, _ = wantedStandbys(s)
+	v.Wanted = wantedStandbys(s)
 	again := nodes.NextChange()
 	if left, hold := nodes.Hold(); hold {
 		v.Hold = true

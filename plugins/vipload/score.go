@@ -59,6 +59,7 @@ func (pl *VIPLoad) withVIP(pod *corev1.Pod, nodes []fwk.NodeInfo, remember bool)
 	figures := make([]load.Figures, len(nodes))
 	for i, node := range nodes {
 		figures[i] = reading.Figures(node.Node().Name, counts[i]).With(weight, rate)
+		figures[i].Siblings = siblings(pod, node)
 	}
 	return figures
 }

@@ -53,6 +53,7 @@ func TestCluster(t *testing.T) {
 		{"a VIP of policy Local that nobody serves is withdrawn, and comes back with an endpoint", withdrawnWithoutEndpoints},
 		{"an excluded node is left, and nothing goes back when it no longer is", followsLabels},
 		{"a placeholder written by hand is announced", handWritten},
+		serviceChapters[0], serviceChapters[1], serviceChapters[2],
 		{"a changed status is put right", changedStatus},
 		{"what a deleted Service had is released", released},
 		{"uninstalling leaves nothing behind and no Service harmed", uninstalled},

@@ -9,6 +9,7 @@ import (
 	"evenkeel.io/evenkeel/api/placeholder"
 	"evenkeel.io/evenkeel/api/v1alpha1"
 	"evenkeel.io/evenkeel/controller/failover"
+	"evenkeel.io/evenkeel/controller/ipam"
 )
 
 // TestObjectsAreDocumented: docs/objects.md names every key that people meet, and no key that doesn't exist.
@@ -19,6 +20,7 @@ func TestObjectsAreDocumented(t *testing.T) {
 		placeholder.AnnotationPeers, placeholder.AnnotationPorts, placeholder.AnnotationService, placeholder.AnnotationPolicy, placeholder.AnnotationHandoff, placeholder.AnnotationRelease,
 		placeholder.AnnotationPool, placeholder.AnnotationRequested, placeholder.AnnotationSharing, placeholder.AnnotationStandbys, placeholder.AnnotationLeaving,
 		placeholder.AnnotationCapacity, placeholder.AnnotationMaxVIPs, placeholder.AnnotationMaxVIPsPerNode,
+		placeholder.AnnotationVIPs, placeholder.LabelSpreadGroup,
 		string(placeholder.ConditionReady), string(placeholder.ConditionAnnounced), v1alpha1.ServiceAnnounced,
 		placeholder.DefaultLoadBalancerClass, v1alpha1.GroupVersion.String(),
 	}
@@ -28,7 +30,7 @@ func TestObjectsAreDocumented(t *testing.T) {
 		placeholder.ReasonGuarding, placeholder.ReasonNotHeard, placeholder.ReasonNothingToGuard, placeholder.ReasonTookOver,
 		failover.WhyNodeSilent, failover.WhyDeleted, failover.WhyNodeUnfit, failover.WhyNodeSick, failover.WhyUnconfirmed, failover.WhyUnplaced, failover.WhyRolledBack,
 		failover.WhyEndpoints, failover.NoOtherEndpoint, v1alpha1.ReasonNoEndpoints,
-		placeholder.ForeignMetalLBPool, placeholder.ForeignMetalLBAddresses, placeholder.ForeignMetalLBSharing, placeholder.ForeignKubeVIPAddresses,
+		string(ipam.NotShareable), placeholder.ForeignMetalLBPool, placeholder.ForeignMetalLBAddresses, placeholder.ForeignMetalLBSharing, placeholder.ForeignKubeVIPAddresses,
 		v1alpha1.VIPAnnounced, v1alpha1.VIPConflict, v1alpha1.VIPGuarded, v1alpha1.ReasonUnschedulable, v1alpha1.ReasonNotReported, v1alpha1.ReasonNoPlaceholder, v1alpha1.ReasonReleasing,
 		placeholder.CapacityNICSpeed,
 		v1alpha1.PoolReady, v1alpha1.ReasonReversedRange, v1alpha1.ReasonOverlap, v1alpha1.ReasonInvalidPoolRef,
