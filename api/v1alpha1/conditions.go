@@ -32,6 +32,7 @@ const (
 	ReasonReversedRange  = "ReversedRange"
 	ReasonOverlap        = "Overlap"
 	ReasonInvalidPoolRef = "InvalidSelector"
+	ReasonInvalidPatch   = "InvalidPodTemplatePatch"
 )
 
 // Conditions of a VIPNode.

@@ -64,6 +64,9 @@ const (
 	NoReport = "NoReport"
 )
 
+// NotSelected is why a node isn't able to announce a VIP that could, were it selected by the VIP's pool and its Service.
+const NotSelected = "NotSelected"
+
 // fit: the VIP can be there, though new ones may not be placed there.
 func (n Node) fit() bool { return n.Able && !n.Sick && n.Suspicion == "" }
 

@@ -10,6 +10,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	corev1helpers "k8s.io/component-helpers/scheduling/corev1"
+	"k8s.io/component-helpers/scheduling/corev1/nodeaffinity"
 	"k8s.io/klog/v2"
 
 	"evenkeel.io/evenkeel/api/eligible"
@@ -67,6 +68,8 @@ type Demand struct {
 	Interfaces  []string
 	Selector    *metav1.LabelSelector
 	Tolerations []corev1.Toleration
+	// Nodes are those that the node selectors and affinities of its placeholders allow. Nil: all.
+	Nodes *nodeaffinity.RequiredNodeAffinity
 }
 
 // For says what each node is to a VIP.
@@ -100,7 +103,13 @@ func (f Fleet) unable(m member, d Demand, selector labels.Selector) string {
 		return "Excluded"
 	}
 	if !selector.Matches(labels.Set(m.node.Labels)) {
-		return "NotSelected"
+		return failover.NotSelected
+	}
+	if d.Nodes != nil {
+		// An unreadable requirement makes the scheduler refuse the placeholder and say so; what is there stays.
+		if allowed, err := d.Nodes.Match(m.node); err == nil && !allowed {
+			return failover.NotSelected
+		}
 	}
 	return string(m.facts.Refuses(d.Addresses, d.Interfaces))
 }

@@ -221,18 +221,18 @@ func (t *Turn) tell(ctx context.Context, pod *corev1.Pod, list []placeholder.Pee
 	if !knows(pod, list) {
 		want[placeholder.AnnotationPeers] = placeholder.FormatPeers(list)
 	}
-	patch := Difference(pod.Annotations, want)
-	if len(patch) == 0 {
+	patch, labels := Difference(pod.Annotations, want), Difference(pod.Labels, Labels(t.subject))
+	if len(patch)+len(labels) == 0 {
 		return nil
 	}
 	// The resource version refuses a change of what was looked at too long ago: its role and term may be others by now.
-	data, err := json.Marshal(map[string]any{"metadata": map[string]any{"annotations": patch, "resourceVersion": pod.ResourceVersion}})
+	data, err := json.Marshal(map[string]any{"metadata": map[string]any{"annotations": patch, "labels": labels, "resourceVersion": pod.ResourceVersion}})
 	if err != nil {
 		return fmt.Errorf("writing a patch for placeholder %s: %w", pod.Name, err)
 	}
 	if err := t.keeper.client.Patch(ctx, pod.DeepCopy(), client.RawPatch(types.MergePatchType, data)); client.IgnoreNotFound(err) != nil {
 		return fmt.Errorf("patching annotations of placeholder %s: %w", pod.Name, err)
 	}
-	klog.FromContext(ctx).V(3).Info("Told a placeholder what has changed", "pod", klog.KObj(pod), "changes", len(patch))
+	klog.FromContext(ctx).V(3).Info("Told a placeholder what has changed", "pod", klog.KObj(pod), "changes", len(patch)+len(labels))
 	return nil
 }

@@ -118,7 +118,7 @@ func Add(ctx context.Context, mgr manager.Manager, o Options) error {
 	}
 	spreader := standby.New(standby.Spreader{Client: mgr.GetClient(), Clock: now, Namespace: o.Look.Namespace, Nodes: nodes, Demand: vips.Demand})
 	nodes.OnChange(spreader.Poke)
-	pools := &pool.Reconciler{Client: mgr.GetClient(), Clock: now, Ledger: book, Written: written.New()}
+	pools := &pool.Reconciler{Client: mgr.GetClient(), Clock: now, Ledger: book, Written: written.New(), Patches: keeper, Teller: teller}
 
 	for _, add := range []func() error{
 		func() error { return addServices(mgr, o, book, services) },

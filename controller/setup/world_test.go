@@ -131,7 +131,7 @@ func (w *world) restart() {
 		Client: w.c, Reader: w.c, Clock: w.clock, Class: class, Ledger: w.book, Keeper: w.keeper, Statuses: statuses, Teller: teller,
 		Nodes: w.nodes, Suspects: w.suspects, Reports: &vip.Reports{Health: w.health}, Pace: rate.NewLimiter(5, 5),
 	}
-	w.pools = &pool.Reconciler{Client: w.c, Clock: w.clock, Ledger: w.book, Written: written.New()}
+	w.pools = &pool.Reconciler{Client: w.c, Clock: w.clock, Ledger: w.book, Written: written.New(), Patches: w.keeper, Teller: teller}
 	w.known, w.pods = map[string]*v1alpha1.VIP{}, map[string]bool{}
 	w.watch()
 	var services corev1.ServiceList

@@ -124,6 +124,7 @@ func (r *Reconciler) reconcile(ctx context.Context, vip *v1alpha1.VIP) (time.Dur
 		return 0, err
 	}
 	r.warnStandbys(subject, view)
+	r.warnWishes(subject, view)
 	wait, err := r.report(ctx, vip, service, observe(vip, turn.Places, out), view, turn.Places)
 	return sooner(sooner(wait, out.retry), again), err
 }
@@ -151,7 +152,7 @@ func (r *Reconciler) pool(ctx context.Context, name string) (*v1alpha1.VIPPool, 
 	if err != nil {
 		return nil, fmt.Errorf("reading VIPPool %s: %w", name, err)
 	}
-	return &pool, nil
+	return r.Keeper.Usable(ctx, &pool)
 }
 
 // waitFor returns how much patience is left with a VIP that nobody announces. It begins anew with each reason: a placement

@@ -6,9 +6,9 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"evenkeel.io/evenkeel/api/placeholder"
-	"evenkeel.io/evenkeel/api/v1alpha1"
 	"evenkeel.io/evenkeel/controller/failover"
 	"evenkeel.io/evenkeel/controller/fleet"
 	"evenkeel.io/evenkeel/controller/ledger"
@@ -51,11 +51,12 @@ func mistakenHandoff(s place.Subject) string {
 	}
 }
 
-// demandOf is what a VIP asks of a node. pool may be nil.
-func demandOf(vip *v1alpha1.VIP, pool *v1alpha1.VIPPool) fleet.Demand {
-	demand := fleet.Demand{Addresses: ledger.Addresses(vip), Tolerations: place.Tolerations(pool)}
-	if pool != nil {
-		demand.Interfaces, demand.Selector = pool.Spec.Interfaces, pool.Spec.NodeSelector
+// demandOf is what a VIP asks of a node.
+func demandOf(s place.Subject) fleet.Demand {
+	needs := place.NeedsOf(s)
+	demand := fleet.Demand{Addresses: ledger.Addresses(s.VIP), Tolerations: needs.Tolerations, Nodes: &needs.Nodes}
+	if s.Pool != nil {
+		demand.Interfaces, demand.Selector = s.Pool.Spec.Interfaces, s.Pool.Spec.NodeSelector
 	}
 	return demand
 }
@@ -70,13 +71,21 @@ func (r *Reconciler) Demand(ctx context.Context, name string) (fleet.Demand, boo
 	if err != nil {
 		return fleet.Demand{}, false
 	}
-	return demandOf(vip, pool), true
+	if len(vip.Spec.Services) == 0 {
+		return fleet.Demand{}, false
+	}
+	var service corev1.Service
+	ref := vip.Spec.Services[0]
+	if err := r.Client.Get(ctx, types.NamespacedName{Namespace: ref.Namespace, Name: ref.Name}, &service); err != nil {
+		return fleet.Demand{}, false
+	}
+	return demandOf(place.Subject{VIP: vip, Service: &service, Pool: pool}), true
 }
 
 // view is a VIP as the decisions about it need it.
 func (r *Reconciler) view(s place.Subject, places place.Places, now time.Time) (failover.View, time.Duration) {
 	nodes := r.Nodes.Fleet(now)
-	v := failover.View{Nodes: nodes.For(demandOf(s.VIP, s.Pool))}
+	v := failover.View{Nodes: nodes.For(demandOf(s))}
 	v.Wanted, _ = wantedStandbys(s)
 	again := nodes.NextChange()
 	if left, hold := nodes.Hold(); hold {
