@@ -107,7 +107,7 @@ func TestBuiltInProfile(t *testing.T) {
 		"postFilter": nil,
 		"preScore":   {"NodeAffinity", "PodTopologySpread", "InterPodAffinity", "VIPLoad"},
 		"score":      {"NodeAffinity", "PodTopologySpread", "InterPodAffinity", "VIPLoad"},
-		"reserve": nil, "permit": nil, "preBind": nil,
+		"reserve":    nil, "permit": nil, "preBind": nil,
 		"bind": {"DefaultBinder"}, "postBind": nil,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {

@@ -54,6 +54,8 @@ func addFeed(ctx context.Context, mgr manager.Manager, to followers, services *s
 		follow(ctx, f, to.seenNode, to.goneNode),
 		follow(ctx, f, to.seenVIPNode, to.goneVIPNode),
 		follow(ctx, f, to.seenPod, to.gonePod),
+		follow(ctx, f, to.book.ObserveEndpoints, to.book.ForgetEndpoints),
+		follow(ctx, f, to.book.ObserveService, func(*corev1.Service) {}),
 	)
 	if err != nil {
 		return err

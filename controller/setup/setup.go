@@ -176,6 +176,9 @@ func addVIPs(mgr manager.Manager, o Options, book *ledger.Ledger, nodes *fleet.B
 		for _, vip := range book.VIPs() {
 			requests = append(requests, named(vip.Name))
 		}
+		for _, name := range r.HandWritten() {
+			requests = append(requests, named(name))
+		}
 		return requests
 	}
 	nodes.OnChange(func() { // any VIP may have to leave the node, or may now be guarded from it

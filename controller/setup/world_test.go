@@ -3,12 +3,15 @@ package setup
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"golang.org/x/time/rate"
 	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/events"
@@ -178,6 +181,16 @@ func (w *world) watch() {
 	for i := range pools.Items {
 		w.book.ObservePool(&pools.Items[i])
 	}
+	var endpoints discoveryv1.EndpointSliceList
+	w.list(&endpoints)
+	for i := range endpoints.Items {
+		w.book.ObserveEndpoints(&endpoints.Items[i])
+	}
+	var services corev1.ServiceList
+	w.list(&services)
+	for i := range services.Items {
+		w.book.ObserveService(&services.Items[i])
+	}
 	var kubeNodes corev1.NodeList
 	w.list(&kubeNodes)
 	for i := range nodes.Items {
@@ -204,6 +217,9 @@ func (w *world) settle() {
 		for _, v := range w.book.VIPs() {
 			w.reconcile(w.vips, "", v.Name)
 		}
+		for _, name := range w.withoutVIP() {
+			w.reconcile(w.vips, "", name)
+		}
 		for _, name := range w.nodes.VIPNodes() {
 			w.reconcile(w.suspects, "", name)
 		}
@@ -218,6 +234,19 @@ func (w *world) settle() {
 		}
 	}
 	w.t.Fatalf("20 rounds and still writing: %v", w.writes[max(0, len(w.writes)-8):])
+}
+
+// withoutVIP names the VIPs that only pods speak of.
+func (w *world) withoutVIP() []string {
+	var pods corev1.PodList
+	w.list(&pods)
+	names := map[string]bool{}
+	for i := range pods.Items {
+		if name := pods.Items[i].Labels[placeholder.LabelVIP]; name != "" && w.book.VIP(name) == nil {
+			names[name] = true
+		}
+	}
+	return slices.Sorted(maps.Keys(names))
 }
 
 func (w *world) reconcile(r interface {

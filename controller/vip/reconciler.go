@@ -44,6 +44,7 @@ type Reconciler struct {
 	mu      sync.Mutex
 	waiting map[string]unannounced
 	reasons map[string]string // of moves that no status tells of yet
+	guests  map[string]bool   // names of VIPs that have placeholders, and no VIP object
 }
 
 // Suspects marks nodes; suspects.Reconciler is one.
@@ -66,12 +67,19 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	}
 	ctx = klog.NewContext(ctx, klog.FromContext(ctx).WithValues("vip", req.Name))
 	vip := r.Ledger.VIP(req.Name)
-	if vip == nil || vip.DeletionTimestamp != nil {
+	var retry time.Duration
+	var err error
+	switch {
+	case vip == nil:
 		r.stopWaiting(req.Name)
 		r.forgetReason(req.Name)
+		retry, err = r.handWritten(ctx, req.Name)
+	case vip.DeletionTimestamp != nil:
 		return ctrl.Result{}, nil // the garbage collector ends its placeholders
+	default:
+		r.remember(req.Name, false)
+		retry, err = r.reconcile(ctx, vip)
 	}
-	retry, err := r.reconcile(ctx, vip)
 	if apierrors.IsConflict(err) {
 		// Somebody wrote in between. The watch brings their state.
 		klog.FromContext(ctx).V(4).Info("Wrote onto an older state", "err", err)
@@ -135,7 +143,7 @@ const busyDelay = time.Second
 // warnHandWritten tells the writers of pods whose addresses a VIP has.
 func (r *Reconciler) warnHandWritten(vip *v1alpha1.VIP, pods []*corev1.Pod) {
 	for _, pod := range pods {
-		if pod.Spec.SchedulerName != placeholder.SchedulerName {
+		if pod.Spec.SchedulerName != placeholder.SchedulerName || place.IsGuard(pod) {
 			continue
 		}
 		r.Teller.TellOnce(pod, "taken", serving.Event{Warning: true, Reason: "AddressTaken", Action: "Announce",

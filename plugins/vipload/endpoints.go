@@ -87,3 +87,25 @@ func addressType(addr netip.Addr) discoveryv1.AddressType {
 	}
 	return discoveryv1.AddressTypeIPv6
 }
+
+// apiServerService is the Service whose endpoints kube-apiserver keeps: the addresses of the API servers.
+var apiServerService = types.NamespacedName{Namespace: "default", Name: "kubernetes"}
+
+// reachesAPIServer says whether an API server is reached by the address. A VIP that the controller gives never is; a person may
+// write any address into a placeholder.
+func reachesAPIServer(index endpointIndex, addr netip.Addr) (bool, error) {
+	slices, err := index.ByIndex(serviceIndex, apiServerService.String())
+	if err != nil {
+		return false, err
+	}
+	for _, obj := range slices {
+		for _, endpoint := range obj.(*discoveryv1.EndpointSlice).Endpoints {
+			for _, text := range endpoint.Addresses {
+				if found, err := netip.ParseAddr(text); err == nil && found.Unmap() == addr {
+					return true, nil
+				}
+			}
+		}
+	}
+	return false, nil
+}

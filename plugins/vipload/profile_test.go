@@ -5,15 +5,18 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes/fake"
+	"k8s.io/klog/v2"
 	fwk "k8s.io/kube-scheduler/framework"
 	schedconfig "k8s.io/kubernetes/pkg/scheduler/apis/config"
 	schedscheme "k8s.io/kubernetes/pkg/scheduler/apis/config/scheme"
@@ -21,13 +24,14 @@ import (
 	"k8s.io/kubernetes/pkg/scheduler/framework"
 	"k8s.io/kubernetes/pkg/scheduler/framework/plugins"
 	frameworkruntime "k8s.io/kubernetes/pkg/scheduler/framework/runtime"
+	schedmetrics "k8s.io/kubernetes/pkg/scheduler/metrics"
 	st "k8s.io/kubernetes/pkg/scheduler/testing"
 	"pgregory.net/rapid"
 
 	"evenkeel.io/evenkeel/api/eligible"
 	"evenkeel.io/evenkeel/api/placeholder"
 	"evenkeel.io/evenkeel/api/v1alpha1"
-	"evenkeel.io/evenkeel/controller/place"
+	placing "evenkeel.io/evenkeel/controller/place"
 	"evenkeel.io/evenkeel/manifests/scheduler"
 )
 
@@ -48,7 +52,7 @@ func newProfile(ctx context.Context, tb rapid.TB, nodes ...*corev1.Node) *profil
 	if err != nil {
 		tb.Fatal(err)
 	}
-	pl := &VIPLoad{nodes: newNodeStore(), tally: newTally()}
+	pl := &VIPLoad{nodes: newNodeStore(), endpoints: noEndpoints(), tally: newTally()}
 	for _, node := range nodes {
 		pl.nodes.set(node.Name, eligible.FactsOf(vipNode(node.Name, alive("eth0", "192.0.2.1/24"))))
 	}
@@ -56,16 +60,23 @@ func newProfile(ctx context.Context, tb rapid.TB, nodes ...*corev1.Node) *profil
 	if err := registry.Register(Name, func(context.Context, runtime.Object, fwk.Handle) (fwk.Plugin, error) { return pl, nil }); err != nil {
 		tb.Fatal(err)
 	}
-	p := &profile{ctx: ctx, lister: &lister{}, nodes: nodes}
-	p.lister.SharedLister = schedcache.NewSnapshot(nil, nodes)
+	schedmetrics.Register()
+	p := &profile{ctx: ctx, lister: &lister{}}
+	p.reset(nodes...)
 	client := fake.NewClientset()
 	p.fw, err = frameworkruntime.NewFramework(ctx, registry, &decoded.(*schedconfig.KubeSchedulerConfiguration).Profiles[0],
-		frameworkruntime.WithSnapshotSharedLister(p.lister), frameworkruntime.WithClientSet(client),
+		frameworkruntime.WithLogger(klog.Logger{}), frameworkruntime.WithSnapshotSharedLister(p.lister), frameworkruntime.WithClientSet(client),
 		frameworkruntime.WithInformerFactory(informers.NewSharedInformerFactory(client, 0)))
 	if err != nil {
 		tb.Fatal(err)
 	}
 	return p
+}
+
+// reset begins with an empty cluster of some of the nodes.
+func (p *profile) reset(nodes ...*corev1.Node) {
+	p.nodes, p.pods = nodes, nil
+	p.lister.SharedLister = schedcache.NewSnapshot(nil, nodes)
 }
 
 // add puts a pod on a node.
@@ -152,7 +163,7 @@ func wishing(n int, role placeholder.Role, annotations map[string]string) *corev
 	if role == placeholder.Standby {
 		sequence = 2
 	}
-	pod := place.Build(place.Subject{VIP: vip, Service: service}, place.Look{Namespace: placeholder.DefaultNamespace, Image: "pause"}, place.Claim{Role: role, Sequence: sequence, Term: 1}, nil)
+	pod := placing.Build(placing.Subject{VIP: vip, Service: service}, placing.Look{Namespace: placeholder.DefaultNamespace, Image: "pause"}, placing.Claim{Role: role, Sequence: sequence, Term: 1}, nil)
 	pod.UID = types.UID(pod.Name)
 	return pod
 }
@@ -160,9 +171,10 @@ func wishing(n int, role placeholder.Role, annotations map[string]string) *corev
 // Promise 1 for all who don't ask for more: whatever others prefer, in their pods or their Services, a placeholder without
 // wishes is scored by VIPLoad alone.
 func TestOnlyWhoAsksIsPlacedByMoreThanLoad(t *testing.T) {
-	ctx := t.Context()
+	nodes := []*corev1.Node{aNode("a", "1"), aNode("b", "1"), aNode("c", "2"), aNode("d", "2")}
+	p := newProfile(t.Context(), t, nodes...)
 	rapid.Check(t, func(t *rapid.T) {
-		p := newProfile(ctx, t, aNode("a", "1"), aNode("b", "1"), aNode("c", "2"), aNode("d", "2"))
+		p.reset(nodes...)
 		names := []string{"a", "b", "c", "d"}
 		for i := range rapid.IntRange(0, 12).Draw(t, "others") {
 			node := rapid.SampledFrom(names).Draw(t, "node")
@@ -218,13 +230,14 @@ func TestOnlyWhoAsksIsPlacedByMoreThanLoad(t *testing.T) {
 
 // A soft group comes first, then the load.
 func TestASoftGroupIsSpreadAndThenEven(t *testing.T) {
-	ctx := t.Context()
+	var known []*corev1.Node
+	for i := range 6 {
+		known = append(known, aNode(fmt.Sprintf("n%d", i), "z"))
+	}
+	p := newProfile(t.Context(), t, known...)
 	rapid.Check(t, func(t *rapid.T) {
-		var nodes []*corev1.Node
-		for i := range rapid.IntRange(1, 6).Draw(t, "nodes") {
-			nodes = append(nodes, aNode(fmt.Sprintf("n%d", i), "z"))
-		}
-		p := newProfile(ctx, t, nodes...)
+		nodes := known[:rapid.IntRange(1, len(known)).Draw(t, "nodes")]
+		p.reset(nodes...)
 		for i := range rapid.IntRange(0, 15).Draw(t, "other VIPs") {
 			p.add(wishing(100+i, placeholder.Active, nil), rapid.SampledFrom(nodes).Draw(t, "node").Name)
 		}
@@ -345,5 +358,21 @@ func TestATakeoverInAHardGroupBlocksNobody(t *testing.T) {
 	}
 	if diff := cmp.Diff(map[string]bool{"c": true, "d": true}, got); diff != "" {
 		t.Errorf("the next ones (-want +got):\n%s", diff)
+	}
+}
+
+func TestAnAddressOfTheAPIServerIsNoVIP(t *testing.T) {
+	slice := endpointSlice("kubernetes", discoveryv1.AddressTypeIPv4, discoveryv1.Endpoint{Addresses: []string{"192.0.2.5"}}, discoveryv1.Endpoint{Addresses: []string{"nonsense"}})
+	slice.Namespace = metav1.NamespaceDefault
+	other := endpointSlice("kubernetes", discoveryv1.AddressTypeIPv4, discoveryv1.Endpoint{Addresses: []string{"192.0.2.6"}}) // of a Service of that name elsewhere
+	pl := newTestPlugin(t, slice, other)
+	for _, tt := range []struct {
+		address string
+		refused bool
+	}{{"192.0.2.5", true}, {"192.0.2.6", false}, {"192.0.2.7", false}} {
+		_, status := pl.PreFilter(t.Context(), framework.NewCycleState(), vipPod("p", tt.address).Obj(), nil)
+		if refused := status.Code() == fwk.UnschedulableAndUnresolvable; refused != tt.refused || refused && !strings.Contains(status.Message(), tt.address+" is where this cluster's API server is reached") {
+			t.Errorf("%s: %v", tt.address, status)
+		}
 	}
 }

@@ -85,7 +85,7 @@ func place(ctx context.Context, t *rapid.T, pl *VIPLoad, pod *st.PodWrapper, nod
 func TestAfterTheLossOfAnyNodeTheOthersAreEven(t *testing.T) {
 	ctx := t.Context()
 	rapid.Check(t, func(t *rapid.T) {
-		pl := &VIPLoad{nodes: newNodeStore(), tally: newTally()}
+		pl := &VIPLoad{nodes: newNodeStore(), endpoints: noEndpoints(), tally: newTally()}
 		var nodes []fwk.NodeInfo
 		for i := range rapid.IntRange(2, 7).Draw(t, "nodes") {
 			name := fmt.Sprintf("node-%d", i)

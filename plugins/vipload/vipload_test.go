@@ -73,13 +73,17 @@ func endpointSlice(service string, family discoveryv1.AddressType, endpoints ...
 // newTestPlugin makes a plugin that needs no API server.
 func newTestPlugin(tb testing.TB, slices ...*discoveryv1.EndpointSlice) *VIPLoad {
 	tb.Helper()
-	index := cache.NewIndexer(cache.MetaNamespaceKeyFunc, cache.Indexers{serviceIndex: indexByService})
+	index := noEndpoints()
 	for _, slice := range slices {
 		if err := index.Add(slice); err != nil {
 			tb.Fatal(err)
 		}
 	}
 	return &VIPLoad{nodes: newNodeStore(), endpoints: index, tally: newTally()}
+}
+
+func noEndpoints() cache.Indexer {
+	return cache.NewIndexer(cache.MetaNamespaceKeyFunc, cache.Indexers{serviceIndex: indexByService})
 }
 
 func nodeInfo(node *corev1.Node, pods ...*corev1.Pod) fwk.NodeInfo {

@@ -56,7 +56,7 @@ func TestRights(t *testing.T) {
 		},
 		controller: {
 			may: []string{
-				"watch services", "patch services/status", "watch nodes", "watch namespaces",
+				"watch services", "patch services/status", "watch nodes", "watch namespaces", "watch endpointslices.discovery.k8s.io",
 				"create vips.evenkeel.io", "delete vips.evenkeel.io", "patch vips.evenkeel.io/status", "watch vips.evenkeel.io",
 				"watch vippools.evenkeel.io", "patch vippools.evenkeel.io/status", "watch vipnodes.evenkeel.io",
 				"create " + own + "pods", "delete " + own + "pods", "patch " + own + "pods", "watch " + own + "pods",
