@@ -15,9 +15,6 @@ import (
 // cut and ends in a hash (64 bits of SHA-256) of all of it.
 func Group(namespace, name string) string { return shortened(namespace + "." + name) }
 
-// OwnGroup is the group of one Service's own VIPs. No annotation can name it: what a person names begins with a letter or a digit.
-func OwnGroup(namespace, service string) string { return shortened(namespace + "._" + service) }
-
 func shortened(value string) string {
 	if len(value) <= validation.LabelValueMaxLength {
 		return value
