@@ -33,11 +33,11 @@ func standbys(n string) func(*corev1.Pod) {
 	return func(p *corev1.Pod) { p.Annotations[placeholder.AnnotationStandbys] = n }
 }
 
-// gateway is a world of three nodes with a hand-written placeholder on node-1 that has one guard, on node-2.
-func gateway(t *testing.T) *world {
+// gateway is a world of nodes with a hand-written placeholder on node-1 that has one guard, on node-2.
+func gateway(t *testing.T, nodes int) *world {
 	t.Helper()
 	var objects []client.Object
-	for i := range 3 {
+	for i := range nodes {
 		objects = append(objects, aNode(i+1)...)
 	}
 	w := newWorld(t, append(objects, aVIPPod("gateway-a", "192.0.2.200", standbys("1")))...)
@@ -63,7 +63,7 @@ func TestAHandWrittenPlaceholderThatAsksForNothingIsLeftAlone(t *testing.T) {
 }
 
 func TestAHandWrittenPlaceholderIsGuardedIfAsked(t *testing.T) {
-	w := gateway(t)
+	w := gateway(t, 3)
 	guard := w.pod("192-0-2-200-guard-1")
 	owner := metav1.GetControllerOf(guard)
 	if owner == nil || owner.Kind != "Pod" || owner.Name != "gateway-a" || placeholder.RoleOf(guard) != placeholder.Standby {
@@ -89,7 +89,7 @@ func TestAHandWrittenPlaceholderIsGuardedIfAsked(t *testing.T) {
 }
 
 func TestADeploymentsNextPodTakesTheVIPOver(t *testing.T) {
-	w := gateway(t)
+	w := gateway(t, 3)
 	w.clock.Step(time.Minute)
 	w.create(aVIPPod("gateway-b", "192.0.2.200", standbys("1"))) // a rollout
 	w.settle()
@@ -116,7 +116,7 @@ func TestADeploymentsNextPodTakesTheVIPOver(t *testing.T) {
 }
 
 func TestAGuardThatTookOverKeepsTheVIPUntilItsPodCanHaveItAgain(t *testing.T) {
-	w := gateway(t)
+	w := gateway(t, 3)
 	w.says("192-0-2-200-guard-1", "node-2", true, true, placeholder.ReasonTookOver) // node-1 fell silent
 	w.settle()
 	if s := w.vipNode("node-1").Spec.Suspect; s == nil || s.Reason != failover.FellSilent {
@@ -160,7 +160,7 @@ func TestAGuardThatTookOverKeepsTheVIPUntilItsPodCanHaveItAgain(t *testing.T) {
 }
 
 func TestAHandWrittenPlaceholderThatWasDrainedHandsTheVIPOn(t *testing.T) {
-	w := gateway(t)
+	w := gateway(t, 3)
 	change(w, w.pod("gateway-a"), func(p *corev1.Pod) { p.Finalizers = []string{"test/kubelet"} })
 	w.delete(w.pod("gateway-a"))
 	w.settle()
@@ -175,4 +175,20 @@ func TestAHandWrittenPlaceholderThatWasDrainedHandsTheVIPOn(t *testing.T) {
 	if owner := metav1.GetControllerOf(w.pod("192-0-2-200-guard-1")); owner.Name != "gateway-b" {
 		t.Errorf("the guard would go with %s", owner.Name)
 	}
+}
+
+func TestOnTwoNodesTheGuardMakesRoomForADeploymentsNextPod(t *testing.T) {
+	w := gateway(t, 2)
+	w.clock.Step(time.Minute)
+	w.create(aVIPPod("gateway-b", "192.0.2.200", standbys("1")))
+	w.settle()
+	w.gone(&corev1.Pod{}, "192-0-2-200-guard-1")
+	w.announce("gateway-b", "node-2")
+	w.settle()
+	w.wants("what the new one knows", w.peersOf("gateway-b"), "active node-2, previous node-1")
+	w.delete(w.pod("gateway-a"))
+	w.settle()
+	w.guard("192-0-2-200-guard-1", "node-1")
+	w.settle()
+	w.wants("what it knows then", w.peersOf("gateway-b"), "active node-2, standby node-1")
 }

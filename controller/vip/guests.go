@@ -28,6 +28,8 @@ type guests struct {
 	standbys []*corev1.Pod
 	// ended are active ones that are going, the youngest first.
 	ended []*corev1.Pod
+	// names of all of them, and of standbys that are going.
+	names []string
 }
 
 func sortGuests(pods []*corev1.Pod) guests {
@@ -39,6 +41,7 @@ func sortGuests(pods []*corev1.Pod) guests {
 	var g guests
 	var actives []*corev1.Pod
 	for _, pod := range pods {
+		g.names = append(g.names, pod.Name)
 		switch {
 		case !placeholder.Is(pod):
 		case placeholder.RoleOf(pod) == placeholder.Standby && !placeholder.Ended(pod):
@@ -102,6 +105,24 @@ func (g guests) goesBack(v failover.View) bool {
 	n := v.Nodes[v.Live.Node]
 	return v.Live.Superseded >= returnAfter && n.Able && !n.Sick && n.Suspicion == "" &&
 		slices.ContainsFunc(v.Standbys, func(pod failover.Pod) bool { return pod.TookOver && pod.Announced })
+}
+
+// room is how many guards leave a node each to those that wait for one: on two nodes a rollout would otherwise wait for ever.
+func (g guests) room(nodes map[string]failover.Node, wanted int) int {
+	if len(g.coming) == 0 {
+		return wanted
+	}
+	taken := map[string]bool{}
+	for _, pod := range slices.Concat([]*corev1.Pod{g.live}, g.others, g.ended) {
+		taken[pod.Spec.NodeName] = true
+	}
+	left := -len(g.coming)
+	for name, n := range nodes {
+		if n.Able && !n.Sick && !n.Closed && n.Suspicion == "" && !taken[name] {
+			left++
+		}
+	}
+	return min(wanted, max(0, left))
 }
 
 // guardsWanted is what the pod's annotation asks for: none by default. mistake says what it asks for that can't be.

@@ -65,19 +65,15 @@ func (r *Reconciler) handWritten(ctx context.Context, name string) (time.Duratio
 // guard makes guards and ends those of no more use. Roles never change here: a guard that took over keeps the VIP until the pod
 // that people wrote can have it again.
 func (r *Reconciler) guard(ctx context.Context, g guests, list []placeholder.Peer, d failover.Decision) error {
-	var names []string
-	byName := map[string]*corev1.Pod{}
-	for _, pod := range g.all() {
-		names = append(names, pod.Name)
-		byName[pod.Name] = pod
-	}
-	for range d.CreateStandbys {
-		if err := r.Keeper.CreateGuard(ctx, g.live, names, list); err != nil {
+	if d.CreateStandbys > 0 { // one at a time: its watch brings the next turn
+		if err := r.Keeper.CreateGuard(ctx, g.live, g.names, list); err != nil {
 			r.Teller.TellOnce(g.live, "placeholder", serving.Event{Warning: true, Reason: "NoPlaceholder", Action: "Protect", Note: err.Error() + ". It is tried again by itself"})
 			return err
 		}
-		names = append(names, "") // at most two are made, and the next pass finds the other number
-		break
+	}
+	byName := map[string]*corev1.Pod{}
+	for _, pod := range g.standbys {
+		byName[pod.Name] = pod
 	}
 	for _, name := range slices.Sorted(maps.Keys(d.Delete)) {
 		pod := byName[name]
@@ -133,6 +129,7 @@ func (r *Reconciler) guestView(g guests, parsed placeholder.Placeholder) (failov
 	} else {
 		r.Teller.Settle(g.live.UID, "standbys")
 	}
+	v.Wanted = g.room(v.Nodes, v.Wanted)
 	again := nodes.NextChange()
 	if left, hold := nodes.Hold(); hold {
 		v.Hold = true
