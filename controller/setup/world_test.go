@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -53,6 +54,7 @@ type world struct {
 	recorder *events.FakeRecorder
 	known    map[string]*v1alpha1.VIP
 	pods     map[string]bool
+	mu       sync.Mutex // a Service's placeholder and ingress are written side by side
 	writes   []string
 	refuse   func(verb string, obj client.Object) error
 }
@@ -101,6 +103,8 @@ func newWorld(t *testing.T, objects ...client.Object) *world {
 }
 
 func (w *world) write(verb string, obj client.Object) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	if w.refuse != nil {
 		if err := w.refuse(verb, obj); err != nil {
 			return err
