@@ -73,7 +73,7 @@ func (k *Keeper) try(ctx context.Context, pool *v1alpha1.VIPPool) (refusal strin
 	}
 	vip := &v1alpha1.VIP{ObjectMeta: metav1.ObjectMeta{Name: "192-0-2-1", UID: pool.UID}, Spec: v1alpha1.VIPSpec{Addresses: []string{"192.0.2.1"}}}
 	pod := Build(Subject{VIP: vip, Pool: pool}, k.look, Claim{Role: placeholder.Active}, nil)
-	pod.Name, pod.GenerateName = "", "podtemplatepatch-"
+	pod.Name = "podtemplatepatch" // the same each time, as it is in the refusal
 	err = k.client.Create(ctx, pod, client.DryRunAll)
 	if apierrors.IsInvalid(err) || apierrors.IsBadRequest(err) || apierrors.IsForbidden(err) {
 		return err.Error(), nil

@@ -5,13 +5,17 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/yaml"
+	"k8s.io/utils/clock"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"evenkeel.io/evenkeel/api/placeholder"
 	"evenkeel.io/evenkeel/api/v1alpha1"
@@ -103,5 +107,34 @@ func TestPodTemplatePatchIsKept(t *testing.T) {
 	t.Cleanup(func() { _ = admin.Delete(t.Context(), p) })
 	if got, want := string(p.Spec.PodTemplatePatch.Raw), `{"spec":{"nodeSelector":{"cpu":"fast","disk":null},"tolerations":[{"key":"edge"}]}}`; got != want {
 		t.Errorf("stored as %s, want %s", got, want)
+	}
+}
+
+// TestPodTemplatePatchIsTried: what the API server thinks of a placeholder with a pool's patch is known before one is made of it.
+func TestPodTemplatePatchIsTried(t *testing.T) {
+	admin := adminClient(t)
+	keeper := place.NewKeeper(admin, admin, clock.RealClock{}, place.Look{Namespace: placeholder.DefaultNamespace, Image: "pause"})
+	for _, tt := range []struct{ name, patch, says string }{
+		{"a sound one", `{"metadata":{"labels":{"team":"net"}},"spec":{"nodeSelector":{"disk":"ssd"}}}`, ""},
+		{"an unknown PriorityClass", `{"spec":{"priorityClassName":"nobody-made-it"}}`, "no PriorityClass with name nobody-made-it"},
+		{"a label that is none", `{"metadata":{"labels":{"team":"two words"}}}`, `metadata.labels: Invalid value: "two words"`},
+		{"a constraint without a skew", `{"spec":{"topologySpreadConstraints":[{"topologyKey":"zone","whenUnsatisfiable":"ScheduleAnyway"}]}}`, "maxSkew"},
+	} {
+		p := pool("192.0.2.10")
+		p.UID = types.UID(tt.name)
+		p.Spec.PodTemplatePatch = &runtime.RawExtension{Raw: []byte(tt.patch)}
+		refusal, err := keeper.RefusedPatch(t.Context(), p)
+		if err != nil || (refusal != "") != (tt.says != "") || !strings.Contains(refusal, tt.says) {
+			t.Errorf("%s: %q, %v; want %q", tt.name, refusal, err, tt.says)
+		}
+	}
+	var pods corev1.PodList
+	if err := admin.List(t.Context(), &pods, client.InNamespace(placeholder.DefaultNamespace)); err != nil {
+		t.Fatal(err)
+	}
+	for _, pod := range pods.Items {
+		if strings.HasPrefix(pod.Name, "podtemplatepatch") {
+			t.Errorf("%s exists, though it was only tried", pod.Name)
+		}
 	}
 }
