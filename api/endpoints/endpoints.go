@@ -6,6 +6,7 @@ import (
 	"net/netip"
 
 	discoveryv1 "k8s.io/api/discovery/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/sets"
 )
@@ -14,6 +15,18 @@ import (
 func ServiceOf(slice *discoveryv1.EndpointSlice) (types.NamespacedName, bool) {
 	name := slice.Labels[discoveryv1.LabelServiceName]
 	return types.NamespacedName{Namespace: slice.Namespace, Name: name}, name != ""
+}
+
+// OfAPIServer says whether a slice lists where the API servers are reached: it is of Service default/kubernetes, whose endpoints
+// kube-apiserver itself keeps (pkg/controlplane/reconcilers).
+func OfAPIServer(slice *discoveryv1.EndpointSlice) bool {
+	service, ok := ServiceOf(slice)
+	return ok && service == APIServer()
+}
+
+// APIServer is the Service by which pods reach the API server.
+func APIServer() types.NamespacedName {
+	return types.NamespacedName{Namespace: metav1.NamespaceDefault, Name: "kubernetes"}
 }
 
 // Nodes are the nodes that serve a Service, by address family; a family without any is absent. Nothing changes them.

@@ -6,7 +6,8 @@ import (
 )
 
 // Strip leaves of an EndpointSlice what this package reads, and one endpoint for each node and state: slices are the largest objects
-// of many clusters, and what is kept is a few bytes for each node. It changes the slice.
+// of many clusters, and what is kept is a few bytes for each node. Those of the API server, which are of no node, keep their addresses.
+// It changes the slice.
 func Strip(slice *discoveryv1.EndpointSlice) {
 	var labels map[string]string
 	if service, ok := ServiceOf(slice); ok {
@@ -14,6 +15,9 @@ func Strip(slice *discoveryv1.EndpointSlice) {
 	}
 	slice.ObjectMeta = metav1.ObjectMeta{
 		Namespace: slice.Namespace, Name: slice.Name, UID: slice.UID, ResourceVersion: slice.ResourceVersion, Labels: labels,
+	}
+	if OfAPIServer(slice) {
+		return
 	}
 	type place struct {
 		node string

@@ -80,12 +80,32 @@ const (
 const (
 	// AnnotationVIPs on a Service is how many addresses of each family it is to have, "1" to "16", on different nodes. Absent: 1.
 	AnnotationVIPs = "evenkeel.io/vips"
-	// LabelSpreadGroup of a placeholder: active placeholders of one group keep to different nodes.
-	LabelSpreadGroup = "evenkeel.io/spread-group"
 )
 
 // MaxVIPs is the most that AnnotationVIPs may ask for.
 const MaxVIPs = 16
+
+// Where a VIP would like to be: annotations of a Service, and what placeholders wear of them.
+const (
+	// AnnotationNodeSelector is a label selector in kubectl's syntax: only nodes that it matches may announce the VIP.
+	AnnotationNodeSelector = "evenkeel.io/node-selector"
+	// LabelSpreadGroup is an annotation of a Service, too: there it names a group within the Service's namespace whose VIPs are to
+	// be in different places. On a placeholder its value says the namespace as well (package wishes), or names the one Service whose
+	// several VIPs keep to different nodes.
+	LabelSpreadGroup = "evenkeel.io/spread-group"
+	// AnnotationSpread is SpreadSoft or SpreadHard.
+	AnnotationSpread = "evenkeel.io/spread"
+	// AnnotationSpreadTopology is the label of nodes that tells places apart. Absent: kubernetes.io/hostname.
+	AnnotationSpreadTopology = "evenkeel.io/spread-topology"
+)
+
+// How a group is spread.
+const (
+	// SpreadSoft (also when absent): in different places as far as there are enough.
+	SpreadSoft = "soft"
+	// SpreadHard: a VIP waits rather than sharing a place.
+	SpreadHard = "hard"
+)
 
 // Pod conditions, written by the announcer.
 const (

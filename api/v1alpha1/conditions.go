@@ -34,6 +34,7 @@ const (
 	ReasonReversedRange  = "ReversedRange"
 	ReasonOverlap        = "Overlap"
 	ReasonInvalidPoolRef = "InvalidSelector"
+	ReasonInvalidPatch   = "InvalidPodTemplatePatch"
 )
 
 // Conditions of a VIPNode.

@@ -3,6 +3,7 @@ package v1alpha1
 import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 )
 
 // VIPPool is a set of addresses that Services may be given, and how and where these are announced.
@@ -93,6 +94,11 @@ type VIPPoolSpec struct {
 	// +listType=atomic
 	// +optional
 	Tolerations []corev1.Toleration `json:"tolerations,omitempty"`
+
+	// PodTemplatePatch is merged into new placeholder pods (as a strategic merge patch of a Pod), for what the fields above don't say: labels and annotations of your own, affinity, nodeSelector, tolerations, topologySpreadConstraints, priorityClassName, imagePullSecrets and the container's resources. It adds to what the pool and the Service ask for. One that changes anything else, or that the API server refuses, isn't used at all, and condition Ready says why.
+	// +kubebuilder:pruning:PreserveUnknownFields
+	// +optional
+	PodTemplatePatch *runtime.RawExtension `json:"podTemplatePatch,omitempty"`
 }
 
 // VIPPoolStatus is written by the controller.

@@ -60,7 +60,8 @@ current-context: c
 `)
 }
 
-// The profile that ships, as the scheduler makes it of the file: VIPLoad alone scores, nothing preempts.
+// The profile that ships, as the scheduler makes it of the file: what scores beside VIPLoad is what placeholders may ask for in so
+// many words (see TestOnlyWhoAsksIsPlacedByMoreThanLoad), nothing preempts.
 func TestBuiltInProfile(t *testing.T) {
 	cmd := parse(t, "--kubeconfig="+cluster(t, 37))
 	c, err := configure(cmd.Flags())
@@ -105,8 +106,9 @@ func TestBuiltInProfile(t *testing.T) {
 		"preFilter":  {"NodeName", "NodeUnschedulable", "TaintToleration", "NodeAffinity", "NodeResourcesFit", "PodTopologySpread", "InterPodAffinity", "VIPLoad"},
 		"filter":     {"NodeName", "NodeUnschedulable", "TaintToleration", "NodeAffinity", "NodeResourcesFit", "PodTopologySpread", "InterPodAffinity", "VIPLoad"},
 		"postFilter": nil,
-		"preScore":   {"VIPLoad"}, "score": {"VIPLoad"},
-		"reserve": nil, "permit": nil, "preBind": nil,
+		"preScore":   {"NodeAffinity", "PodTopologySpread", "InterPodAffinity", "VIPLoad"},
+		"score":      {"NodeAffinity", "PodTopologySpread", "InterPodAffinity", "VIPLoad"},
+		"reserve":    nil, "permit": nil, "preBind": nil,
 		"bind": {"DefaultBinder"}, "postBind": nil,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {

@@ -129,7 +129,7 @@ func TestShippedConfigIsStrict(t *testing.T) {
 		t.Fatal("the shipped configuration doesn't name the argument any more")
 	}
 	_, err := options.LoadConfigFromFile(klog.Background(), write(t, typo))
-	if err == nil || !strings.Contains(err.Error(), `.profiles[0].pluginConfig[1]`) || !strings.Contains(err.Error(), `"ignoreExcludedLabel"`) {
+	if err == nil || !strings.Contains(err.Error(), `.profiles[0].pluginConfig[2]`) || !strings.Contains(err.Error(), `"ignoreExcludedLabel"`) {
 		t.Errorf("error %v, want one that names the path and the field", err)
 	}
 }

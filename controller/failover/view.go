@@ -70,6 +70,9 @@ const (
 	NoReport = "NoReport"
 )
 
+// NotSelected is why a node isn't able to announce a VIP that could, were it selected by the VIP's pool and its Service.
+const NotSelected = "NotSelected"
+
 // NoEndpoint is why a node can't announce a VIP that lacks nothing but endpoints of the VIP's Services, whose traffic policy is Local.
 const NoEndpoint = "NoEndpoint"
 

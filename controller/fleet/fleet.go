@@ -10,6 +10,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	corev1helpers "k8s.io/component-helpers/scheduling/corev1"
+	"k8s.io/component-helpers/scheduling/corev1/nodeaffinity"
 	"k8s.io/klog/v2"
 
 	"evenkeel.io/evenkeel/api/eligible"
@@ -71,6 +72,8 @@ type Demand struct {
 	Tolerations []corev1.Toleration
 	// Local are the nodes that serve its Services whose traffic policy is Local; without such any node does.
 	Local endpoints.Local
+	// Nodes are those that the node selectors and affinities of its placeholders allow. Nil: all.
+	Nodes *nodeaffinity.RequiredNodeAffinity
 }
 
 // For says what each node is to a VIP.
@@ -124,7 +127,13 @@ func (f Fleet) unable(m member, d Demand, selector labels.Selector) string {
 		return "Excluded"
 	}
 	if !selector.Matches(labels.Set(m.node.Labels)) {
-		return "NotSelected"
+		return failover.NotSelected
+	}
+	if d.Nodes != nil {
+		// An unreadable requirement makes the scheduler refuse the placeholder and say so; what is there stays.
+		if allowed, err := d.Nodes.Match(m.node); err == nil && !allowed {
+			return failover.NotSelected
+		}
 	}
 	if refusal := m.facts.Refuses(d.Addresses, d.Interfaces); refusal != eligible.None {
 		return string(refusal)

@@ -202,6 +202,8 @@ func (c Claim) why() string {
 		return "is taken by the placeholder pod " + c.Name
 	case KindNode:
 		return "is the address of node " + c.Name + " and never handed out"
+	case KindAPIServer:
+		return "is where this cluster's API server is reached (Service default/kubernetes) and never handed out"
 	case KindSubnet:
 		return "is the network, broadcast or anycast address of a subnet of node " + c.Name + " and never handed out"
 	case KindReserved:

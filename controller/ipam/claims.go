@@ -15,6 +15,7 @@ type Kind int
 const (
 	KindVIP        Kind = iota // a VIP object: allocated, or not yet certainly gone from every node
 	KindPod                    // a placeholder pod names it, written by us or by hand
+	KindAPIServer              // where the API server is reached: an endpoint or a cluster IP of Service default/kubernetes
 	KindNode                   // a node's own address
 	KindSubnet                 // the network, broadcast or subnet-router anycast address of a node's subnet
 	KindReserved               // a Service had it in its status when the controller started

@@ -2,7 +2,6 @@
 package place
 
 import (
-	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -141,13 +140,12 @@ func Build(s Subject, look Look, c Claim, before map[string]string) *corev1.Pod 
 			AutomountServiceAccountToken:  &no,
 			EnableServiceLinks:            &no,
 			ReadinessGates:                []corev1.PodReadinessGate{{ConditionType: placeholder.ConditionReady}},
-			Tolerations:                   Tolerations(s.Pool),
 			SecurityContext: &corev1.PodSecurityContext{
 				RunAsNonRoot: &yes, RunAsUser: &user, RunAsGroup: &user,
 				SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault},
 			},
 			Containers: []corev1.Container{{
-				Name:  "placeholder",
+				Name:  containerName,
 				Image: look.Image,
 				SecurityContext: &corev1.SecurityContext{
 					AllowPrivilegeEscalation: &no, ReadOnlyRootFilesystem: &yes,
@@ -156,12 +154,13 @@ func Build(s Subject, look Look, c Claim, before map[string]string) *corev1.Pod 
 			}},
 		},
 	}
-	if group := s.spreadGroup(); group != "" {
-		pod.Labels[placeholder.LabelSpreadGroup] = group
+	for key, value := range Labels(s) {
+		if value != "" {
+			pod.Labels[key] = value
+		}
 	}
-	if s.Pool != nil {
-		pod.Spec.Affinity = affinity(s.Pool.Spec.NodeSelector)
-	}
+	pod = patched(pod, s.Pool)
+	constrain(pod, s)
 	return pod
 }
 
@@ -173,7 +172,7 @@ var nobody int64 = 65535
 // its first SIGTERM.
 var terminationGrace int64 = 1
 
-// Tolerations are those of the placeholders of a pool, which may be nil.
+// Tolerations are those of the placeholders of a pool, which may be nil, but for what its patch adds.
 func Tolerations(pool *v1alpha1.VIPPool) []corev1.Toleration {
 	if pool == nil {
 		return slices.Clone(tolerations)
@@ -188,21 +187,4 @@ var tolerations = []corev1.Toleration{
 	{Key: corev1.TaintNodeDiskPressure, Operator: corev1.TolerationOpExists, Effect: corev1.TaintEffectNoSchedule},
 	{Key: corev1.TaintNodeMemoryPressure, Operator: corev1.TolerationOpExists, Effect: corev1.TaintEffectNoSchedule},
 	{Key: corev1.TaintNodePIDPressure, Operator: corev1.TolerationOpExists, Effect: corev1.TaintEffectNoSchedule},
-}
-
-// affinity turns a label selector into a required node affinity; their operators are the same four.
-func affinity(selector *metav1.LabelSelector) *corev1.Affinity {
-	if selector == nil || len(selector.MatchLabels) == 0 && len(selector.MatchExpressions) == 0 {
-		return nil
-	}
-	var terms []corev1.NodeSelectorRequirement
-	for _, key := range slices.Sorted(maps.Keys(selector.MatchLabels)) {
-		terms = append(terms, corev1.NodeSelectorRequirement{Key: key, Operator: corev1.NodeSelectorOpIn, Values: []string{selector.MatchLabels[key]}})
-	}
-	for _, e := range selector.MatchExpressions {
-		terms = append(terms, corev1.NodeSelectorRequirement{Key: e.Key, Operator: corev1.NodeSelectorOperator(e.Operator), Values: e.Values})
-	}
-	return &corev1.Affinity{NodeAffinity: &corev1.NodeAffinity{RequiredDuringSchedulingIgnoredDuringExecution: &corev1.NodeSelector{
-		NodeSelectorTerms: []corev1.NodeSelectorTerm{{MatchExpressions: terms}},
-	}}}
 }

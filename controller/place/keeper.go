@@ -38,8 +38,9 @@ type Keeper struct {
 	clock  clock.PassiveClock
 	look   Look
 
-	mu   sync.Mutex
-	vips map[string]*memory
+	mu       sync.Mutex
+	vips     map[string]*memory
+	verdicts map[types.UID]verdict // on pools' patches
 }
 
 // memory is what the pods themselves don't say.
@@ -60,7 +61,7 @@ type failures struct {
 
 // NewKeeper returns a Keeper. client reads from a cache with IndexVIP, reader past it.
 func NewKeeper(client client.Client, reader client.Reader, clock clock.PassiveClock, look Look) *Keeper {
-	return &Keeper{client: client, reader: reader, clock: clock, look: look, vips: map[string]*memory{}}
+	return &Keeper{client: client, reader: reader, clock: clock, look: look, vips: map[string]*memory{}, verdicts: map[types.UID]verdict{}}
 }
 
 // First makes the first placeholder of a VIP that has none. Where there is any, or somebody else is at it, it does nothing.
@@ -84,6 +85,9 @@ func (k *Keeper) Begin(ctx context.Context, s Subject) (*Turn, error) {
 		return nil, nil
 	}
 	places, err := k.Places(ctx, s.VIP)
+	if err == nil {
+		s.Pool, err = k.Usable(ctx, s.Pool)
+	}
 	if err != nil {
 		k.leave(m)
 		return nil, err

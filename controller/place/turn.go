@@ -222,8 +222,7 @@ func (t *Turn) tell(ctx context.Context, pod *corev1.Pod, list []placeholder.Pee
 	if !knows(pod, list) {
 		want[placeholder.AnnotationPeers] = placeholder.FormatPeers(list)
 	}
-	patch := Difference(pod.Annotations, want)
-	labels := Difference(pod.Labels, map[string]string{placeholder.LabelSpreadGroup: t.subject.spreadGroup()})
+	patch, labels := Difference(pod.Annotations, want), Difference(pod.Labels, Labels(t.subject))
 	if len(patch)+len(labels) == 0 {
 		return nil
 	}

@@ -18,6 +18,7 @@ import (
 	"evenkeel.io/evenkeel/api/v1alpha1"
 	"evenkeel.io/evenkeel/controller/ipam"
 	"evenkeel.io/evenkeel/controller/ledger"
+	"evenkeel.io/evenkeel/controller/serving"
 	"evenkeel.io/evenkeel/controller/written"
 )
 
@@ -30,6 +31,14 @@ type Reconciler struct {
 	Clock   clock.PassiveClock
 	Ledger  *ledger.Ledger
 	Written *written.Tracker
+	Patches Patches
+	Teller  *serving.Teller
+}
+
+// Patches judges podTemplatePatches; place.Keeper is one.
+type Patches interface {
+	// RefusedPatch says why a pool's patch can't be used; empty: it can, or there is none.
+	RefusedPatch(ctx context.Context, pool *v1alpha1.VIPPool) (string, error)
 }
 
 // Reconcile writes the pool's status if it changed.
@@ -46,9 +55,14 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	if r.Written.Stale(&pool) {
 		return ctrl.Result{}, nil // its newer state is on the way, and with it the next call
 	}
+	refusal, err := r.Patches.RefusedPatch(ctx, &pool)
+	if err != nil {
+		return ctrl.Result{}, err
+	}
+	r.tellPatch(&pool, refusal)
 	state := r.Ledger.Pool(pool.Name)
 	next := pool.DeepCopy()
-	next.Status = status(&pool, state, metav1.NewTime(r.Clock.Now()))
+	next.Status = status(&pool, state, refusal, metav1.NewTime(r.Clock.Now()))
 	if !equality.Semantic.DeepEqual(pool.Status, next.Status) {
 		err := r.Client.Status().Patch(ctx, next, client.MergeFromWithOptions(&pool, client.MergeFromWithOptimisticLock{}))
 		switch {
@@ -59,19 +73,35 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 		}
 		r.Written.Wrote(next)
 	}
+	if refusal != "" && state.Retry.IsZero() { // what the API server refuses now it may take later
+		return ctrl.Result{RequeueAfter: retryPatch}, nil
+	}
 	if !state.Retry.IsZero() {
 		return ctrl.Result{RequeueAfter: max(state.Retry.Sub(r.Clock.Now()), 0) + Debounce}, nil
 	}
 	return ctrl.Result{}, nil
 }
 
-// status makes a pool's status of its present one and the ledger's numbers. It is pure.
-func status(pool *v1alpha1.VIPPool, state ledger.PoolState, now metav1.Time) v1alpha1.VIPPoolStatus {
+// retryPatch is after how long a patch that was refused is looked at again.
+const retryPatch = time.Minute
+
+// tellPatch tells that a pool's patch isn't used.
+func (r *Reconciler) tellPatch(pool *v1alpha1.VIPPool, refusal string) {
+	if refusal == "" {
+		r.Teller.Settle(pool.UID, "patch")
+		return
+	}
+	r.Teller.TellOnce(pool, "patch", serving.Event{Warning: true, Reason: v1alpha1.ReasonInvalidPatch, Action: "Place",
+		Note: "podTemplatePatch isn't used: " + refusal})
+}
+
+// status makes a pool's status of its present one, the ledger's numbers and what speaks against its patch. It is pure.
+func status(pool *v1alpha1.VIPPool, state ledger.PoolState, refusal string, now metav1.Time) v1alpha1.VIPPoolStatus {
 	next := *pool.Status.DeepCopy()
 	next.ObservedGeneration = pool.Generation
 	next.IPv4, next.IPv6 = usage(state.Usage, ipam.IPv4), usage(state.Usage, ipam.IPv6)
 	ready := metav1.Condition{Type: v1alpha1.PoolReady, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonPoolValid, ObservedGeneration: pool.Generation, LastTransitionTime: now}
-	reason, messages := problems(pool, state.Problems)
+	reason, messages := problems(pool, state.Problems, refusal)
 	if reason != "" {
 		ready.Status, ready.Reason, ready.Message = metav1.ConditionFalse, reason, messages
 	}
@@ -91,7 +121,7 @@ func usage(all map[ipam.Family]ipam.Usage, family ipam.Family) *v1alpha1.FamilyU
 const maxMessage = 32768
 
 // problems names the gravest problem as the reason and all of them in the message.
-func problems(pool *v1alpha1.VIPPool, found []ipam.Problem) (reason, message string) {
+func problems(pool *v1alpha1.VIPPool, found []ipam.Problem, refusal string) (reason, message string) {
 	reasons := map[ipam.ProblemKind]string{
 		ipam.Unreadable: v1alpha1.ReasonInvalidEntry, ipam.Reversed: v1alpha1.ReasonReversedRange, ipam.Overlapping: v1alpha1.ReasonOverlap,
 	}
@@ -112,6 +142,10 @@ func problems(pool *v1alpha1.VIPPool, found []ipam.Problem) (reason, message str
 			reason = v1alpha1.ReasonInvalidPoolRef
 			messages = append(messages, fmt.Sprintf("%s: %v", s.field, err))
 		}
+	}
+	if refusal != "" {
+		reason = firstOf(reason, v1alpha1.ReasonInvalidPatch)
+		messages = append(messages, "podTemplatePatch isn't used: "+refusal)
 	}
 	message = strings.Join(messages, "; ")
 	if len(message) > maxMessage {

@@ -17,6 +17,7 @@ func TestStatus(t *testing.T) {
 		name     string
 		pool     v1alpha1.VIPPoolSpec
 		problems []ipam.Problem
+		refusal  string
 		reason   string
 		says     []string
 	}{
@@ -25,11 +26,13 @@ func TestStatus(t *testing.T) {
 			reason: v1alpha1.ReasonInvalidEntry, says: []string{"nonsense; overlap"}},
 		{name: "reversed", problems: []ipam.Problem{{Kind: ipam.Reversed, Message: "backwards"}}, reason: v1alpha1.ReasonReversedRange, says: []string{"backwards"}},
 		{name: "a selector that can't be read", pool: v1alpha1.VIPPoolSpec{NodeSelector: broken}, reason: v1alpha1.ReasonInvalidPoolRef, says: []string{"nodeSelector", "Sometimes"}},
+		{name: "a patch that can't be used", refusal: "spec.hostNetwork is not for a patch to change", reason: v1alpha1.ReasonInvalidPatch, says: []string{"podTemplatePatch isn't used: spec.hostNetwork"}},
+		{name: "wrong addresses are graver than a wrong patch", refusal: "no", problems: []ipam.Problem{{Kind: ipam.Overlapping, Message: "overlap"}}, reason: v1alpha1.ReasonOverlap, says: []string{"overlap; podTemplatePatch"}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			pool := &v1alpha1.VIPPool{ObjectMeta: metav1.ObjectMeta{Generation: 3}, Spec: tt.pool}
-			got := status(pool, ledger.PoolState{Problems: tt.problems, Usage: map[ipam.Family]ipam.Usage{ipam.IPv6: {Assigned: 1, Available: 2}}}, metav1.Now())
+			got := status(pool, ledger.PoolState{Problems: tt.problems, Usage: map[ipam.Family]ipam.Usage{ipam.IPv6: {Assigned: 1, Available: 2}}}, tt.refusal, metav1.Now())
 			c := got.Conditions[0]
 			if c.Reason != tt.reason || (c.Status == metav1.ConditionTrue) != (tt.reason == v1alpha1.ReasonPoolValid) || c.ObservedGeneration != 3 || got.ObservedGeneration != 3 {
 				t.Errorf("condition %+v", c)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
 	toolscache "k8s.io/client-go/tools/cache"
 	"k8s.io/klog/v2"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
@@ -57,7 +58,8 @@ func addFeed(ctx context.Context, mgr manager.Manager, to followers, services *s
 		follow(ctx, f, to.seenNode, to.goneNode),
 		follow(ctx, f, to.seenVIPNode, to.goneVIPNode),
 		follow(ctx, f, to.seenPod, to.gonePod),
-		follow(ctx, f, to.served.Observe, to.served.Forget),
+		follow(ctx, f, to.seenEndpoints, to.goneEndpoints),
+		follow(ctx, f, to.book.ObserveService, func(*corev1.Service) {}),
 	)
 	if to.meter != nil {
 		err = errors.Join(err, follow(ctx, f, to.meter.Observe, func(traffic *v1alpha1.VIPNodeTraffic) { to.meter.Forget(traffic.Name) }))
@@ -86,6 +88,16 @@ func (to followers) seenVIPNode(node *v1alpha1.VIPNode) {
 func (to followers) goneVIPNode(node *v1alpha1.VIPNode) {
 	to.book.ForgetVIPNode(node.Name)
 	to.nodes.ForgetVIPNode(node.Name)
+}
+
+func (to followers) seenEndpoints(slice *discoveryv1.EndpointSlice) {
+	to.book.ObserveEndpoints(slice)
+	to.served.Observe(slice)
+}
+
+func (to followers) goneEndpoints(slice *discoveryv1.EndpointSlice) {
+	to.book.ForgetEndpoints(slice)
+	to.served.Forget(slice)
 }
 
 func (to followers) seenPod(pod *corev1.Pod) {

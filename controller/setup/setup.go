@@ -156,7 +156,7 @@ func Add(ctx context.Context, mgr manager.Manager, o Options) error {
 		Client: mgr.GetClient(), Clock: now, Namespace: o.Look.Namespace, Nodes: nodes, Measure: o.Measure, Meter: meter, Demand: vips.Demand,
 	})
 	nodes.OnChange(spreader.Poke)
-	pools := &pool.Reconciler{Client: mgr.GetClient(), Clock: now, Ledger: book, Written: written.New()}
+	pools := &pool.Reconciler{Client: mgr.GetClient(), Clock: now, Ledger: book, Written: written.New(), Patches: keeper, Teller: teller}
 
 	for _, add := range []func() error{
 		func() error { return addServices(mgr, o, book, services) },
@@ -216,6 +216,9 @@ func addVIPs(mgr manager.Manager, o Options, book *ledger.Ledger, nodes *fleet.B
 		var requests []reconcile.Request
 		for _, vip := range book.VIPs() {
 			requests = append(requests, named(vip.Name))
+		}
+		for _, name := range r.HandWritten() {
+			requests = append(requests, named(name))
 		}
 		return requests
 	}

@@ -3,7 +3,10 @@ package setup
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -53,6 +56,7 @@ type world struct {
 	recorder *events.FakeRecorder
 	known    map[string]*v1alpha1.VIP
 	pods     map[string]bool
+	mu       sync.Mutex // a Service's placeholder and ingress are written side by side
 	writes   []string
 	refuse   func(verb string, obj client.Object) error
 }
@@ -106,6 +110,8 @@ func (w *world) write(verb string, obj client.Object) error {
 			return err
 		}
 	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	w.writes = append(w.writes, fmt.Sprintf("%s %s %s", verb, strings.TrimPrefix(fmt.Sprintf("%T", obj), "*"), obj.GetName()))
 	return nil
 }
@@ -135,7 +141,7 @@ func (w *world) restart() {
 		Client: w.c, Reader: w.c, Clock: w.clock, Class: class, Ledger: w.book, Keeper: w.keeper, Statuses: statuses, Teller: teller,
 		Endpoints: w.served, Nodes: w.nodes, Suspects: w.suspects, Reports: &vip.Reports{Health: w.health}, Pace: rate.NewLimiter(5, 5),
 	}
-	w.pools = &pool.Reconciler{Client: w.c, Clock: w.clock, Ledger: w.book, Written: written.New()}
+	w.pools = &pool.Reconciler{Client: w.c, Clock: w.clock, Ledger: w.book, Written: written.New(), Patches: w.keeper, Teller: teller}
 	w.known, w.pods = map[string]*v1alpha1.VIP{}, map[string]bool{}
 	w.watch()
 	var services corev1.ServiceList
@@ -183,6 +189,16 @@ func (w *world) watch() {
 		w.book.ObservePool(&pools.Items[i])
 	}
 	w.watchEndpoints()
+	var endpoints discoveryv1.EndpointSliceList
+	w.list(&endpoints)
+	for i := range endpoints.Items {
+		w.book.ObserveEndpoints(&endpoints.Items[i])
+	}
+	var services corev1.ServiceList
+	w.list(&services)
+	for i := range services.Items {
+		w.book.ObserveService(&services.Items[i])
+	}
 	var kubeNodes corev1.NodeList
 	w.list(&kubeNodes)
 	for i := range nodes.Items {
@@ -209,6 +225,9 @@ func (w *world) settle() {
 		for _, v := range w.book.VIPs() {
 			w.reconcile(w.vips, "", v.Name)
 		}
+		for _, name := range w.withoutVIP() {
+			w.reconcile(w.vips, "", name)
+		}
 		for _, name := range w.nodes.VIPNodes() {
 			w.reconcile(w.suspects, "", name)
 		}
@@ -223,6 +242,19 @@ func (w *world) settle() {
 		}
 	}
 	w.t.Fatalf("20 rounds and still writing: %v", w.writes[max(0, len(w.writes)-8):])
+}
+
+// withoutVIP names the VIPs that only pods speak of.
+func (w *world) withoutVIP() []string {
+	var pods corev1.PodList
+	w.list(&pods)
+	names := map[string]bool{}
+	for i := range pods.Items {
+		if name := pods.Items[i].Labels[placeholder.LabelVIP]; name != "" && w.book.VIP(name) == nil {
+			names[name] = true
+		}
+	}
+	return slices.Sorted(maps.Keys(names))
 }
 
 func (w *world) reconcile(r interface {

@@ -46,6 +46,8 @@ func Look(pods []corev1.Pod) View {
 		switch {
 		case placeholder.Ended(pod) || !ready || leaving || pod.Spec.NodeName == "" || placeholder.HandWritten(pod):
 			vip.unsettled++
+		case standby && placeholder.Prefers(pod): // the scheduler would put it where it prefers to be, not where the plan needs it
+			vip.unsettled++
 		case !standby:
 			vip.actives++
 		default:

@@ -32,8 +32,8 @@ func (r *Reconciler) local(services ...*corev1.Service) endpoints.Local {
 	return local
 }
 
-// localOf is local of the Services that a VIP names. One that can't be read is left out: its own reconciliation follows.
-func (r *Reconciler) localOf(ctx context.Context, vip *v1alpha1.VIP) endpoints.Local {
+// servicesOf reads the Services that a VIP names. One that can't be read is left out: its own reconciliation follows.
+func (r *Reconciler) servicesOf(ctx context.Context, vip *v1alpha1.VIP) []*corev1.Service {
 	var services []*corev1.Service
 	for _, ref := range vip.Spec.Services {
 		var s corev1.Service
@@ -41,7 +41,7 @@ func (r *Reconciler) localOf(ctx context.Context, vip *v1alpha1.VIP) endpoints.L
 			services = append(services, &s)
 		}
 	}
-	return r.local(services...)
+	return services
 }
 
 func announces(pod *corev1.Pod) bool {

@@ -46,6 +46,7 @@ type Reconciler struct {
 	mu      sync.Mutex
 	waiting map[string]unannounced
 	reasons map[string]string // of moves that no status tells of yet
+	guests  map[string]bool   // names of VIPs that have placeholders, and no VIP object
 }
 
 // Suspects marks nodes; suspects.Reconciler is one.
@@ -68,12 +69,19 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	}
 	ctx = klog.NewContext(ctx, klog.FromContext(ctx).WithValues("vip", req.Name))
 	vip := r.Ledger.VIP(req.Name)
-	if vip == nil || vip.DeletionTimestamp != nil {
+	var retry time.Duration
+	var err error
+	switch {
+	case vip == nil:
 		r.stopWaiting(req.Name)
 		r.forgetReason(req.Name)
+		retry, err = r.handWritten(ctx, req.Name)
+	case vip.DeletionTimestamp != nil:
 		return ctrl.Result{}, nil // the garbage collector ends its placeholders
+	default:
+		r.remember(req.Name, false)
+		retry, err = r.reconcile(ctx, vip)
 	}
-	retry, err := r.reconcile(ctx, vip)
 	if apierrors.IsConflict(err) {
 		// Somebody wrote in between. The watch brings their state.
 		klog.FromContext(ctx).V(4).Info("Wrote onto an older state", "err", err)
@@ -135,6 +143,7 @@ func (r *Reconciler) reconcile(ctx context.Context, vip *v1alpha1.VIP) (time.Dur
 	}
 	r.warnStandbys(subject, view)
 	r.warnStranded(subject, view)
+	r.warnWishes(subject, view)
 	wait, err := r.report(ctx, vip, services, observe(vip, turn.Places, out).serving(view), view, turn.Places)
 	return sooner(sooner(wait, out.retry), again), err
 }
@@ -145,7 +154,7 @@ const busyDelay = time.Second
 // warnHandWritten tells the writers of pods whose addresses a VIP has.
 func (r *Reconciler) warnHandWritten(vip *v1alpha1.VIP, pods []*corev1.Pod) {
 	for _, pod := range pods {
-		if pod.Spec.SchedulerName != placeholder.SchedulerName {
+		if pod.Spec.SchedulerName != placeholder.SchedulerName || place.IsGuard(pod) {
 			continue
 		}
 		r.Teller.TellOnce(pod, "taken", serving.Event{Warning: true, Reason: "AddressTaken", Action: "Announce",
@@ -162,7 +171,7 @@ func (r *Reconciler) pool(ctx context.Context, name string) (*v1alpha1.VIPPool, 
 	if err != nil {
 		return nil, fmt.Errorf("reading VIPPool %s: %w", name, err)
 	}
-	return &pool, nil
+	return r.Keeper.Usable(ctx, &pool)
 }
 
 // waitFor returns how much patience is left with a VIP that nobody announces. It begins anew with each reason: a placement

@@ -8,7 +8,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"evenkeel.io/evenkeel/api/placeholder"
-	"evenkeel.io/evenkeel/api/v1alpha1"
 	"evenkeel.io/evenkeel/controller/failover"
 	"evenkeel.io/evenkeel/controller/fleet"
 	"evenkeel.io/evenkeel/controller/ledger"
@@ -59,11 +58,14 @@ func mistakenHandoff(service *corev1.Service) string {
 	}
 }
 
-// demandOf is what a VIP asks of a node. pool may be nil.
-func demandOf(vip *v1alpha1.VIP, pool *v1alpha1.VIPPool) fleet.Demand {
-	demand := fleet.Demand{Addresses: ledger.Addresses(vip), Tolerations: place.Tolerations(pool)}
-	if pool != nil {
-		demand.Interfaces, demand.Selector = pool.Spec.Interfaces, pool.Spec.NodeSelector
+// demand is what a VIP asks of a node.
+func (r *Reconciler) demand(s place.Subject) fleet.Demand {
+	needs := place.NeedsOf(s)
+	demand := fleet.Demand{
+		Addresses: ledger.Addresses(s.VIP), Tolerations: needs.Tolerations, Nodes: &needs.Nodes, Local: r.local(s.Services()...),
+	}
+	if s.Pool != nil {
+		demand.Interfaces, demand.Selector = s.Pool.Spec.Interfaces, s.Pool.Spec.NodeSelector
 	}
 	return demand
 }
@@ -78,16 +80,17 @@ func (r *Reconciler) Demand(ctx context.Context, name string) (fleet.Demand, boo
 	if err != nil {
 		return fleet.Demand{}, false
 	}
-	demand := demandOf(vip, pool)
-	demand.Local = r.localOf(ctx, vip)
-	return demand, true
+	services := r.servicesOf(ctx, vip)
+	if len(services) == 0 {
+		return fleet.Demand{}, false
+	}
+	return r.demand(place.Subject{VIP: vip, Service: services[0], Sharers: services[1:], Pool: pool}), true
 }
 
 // view is a VIP as the decisions about it need it.
 func (r *Reconciler) view(s place.Subject, places place.Places, now time.Time) (failover.View, time.Duration) {
 	nodes := r.Nodes.Fleet(now)
-	demand := demandOf(s.VIP, s.Pool)
-	demand.Local = r.local(s.Services()...)
+	demand := r.demand(s)
 	v := failover.View{Nodes: nodes.For(demand), Unserved: !demand.Local.Any(demand.Addresses)}
 	v.Wanted = wantedStandbys(s)
 	again := nodes.NextChange()

@@ -1,6 +1,8 @@
 package vipload
 
 import (
+	"net/netip"
+
 	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/cache"
@@ -53,4 +55,23 @@ func servedBy(index endpointIndex, services ...types.NamespacedName) (endpoints.
 		local = append(local, endpoints.Of(slices...))
 	}
 	return local, nil
+}
+
+// reachesAPIServer says whether an API server is reached by the address. A VIP that the controller gives never is; a person may
+// write any address into a placeholder.
+func reachesAPIServer(index endpointIndex, addr netip.Addr) (bool, error) {
+	slices, err := index.ByIndex(serviceIndex, endpoints.APIServer().String())
+	if err != nil {
+		return false, err
+	}
+	for _, obj := range slices {
+		for _, endpoint := range obj.(*discoveryv1.EndpointSlice).Endpoints {
+			for _, text := range endpoint.Addresses {
+				if found, err := netip.ParseAddr(text); err == nil && found.Unmap() == addr {
+					return true, nil
+				}
+			}
+		}
+	}
+	return false, nil
 }

@@ -45,6 +45,15 @@ func (pl *VIPLoad) PreFilter(_ context.Context, cycle fwk.CycleState, pod *corev
 	if err != nil {
 		return nil, fwk.NewStatus(fwk.UnschedulableAndUnresolvable, fmt.Sprintf("the placeholder can't be read: %v", err))
 	}
+	for _, addr := range p.Addresses {
+		used, err := reachesAPIServer(pl.endpoints, addr)
+		if err != nil {
+			return nil, fwk.AsStatus(fmt.Errorf("looking for endpoints of the API server: %w", err))
+		}
+		if used {
+			return nil, fwk.NewStatus(fwk.UnschedulableAndUnresolvable, fmt.Sprintf("%s is where this cluster's API server is reached: announced from a node it would cut the cluster off", addr))
+		}
+	}
 	state := &preFilterState{Placeholder: p, remember: !cycle.IsPodGroupSchedulingCycle()}
 	if p.Local {
 		if state.local, err = servedBy(pl.endpoints, p.Service); err != nil {

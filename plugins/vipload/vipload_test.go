@@ -80,7 +80,7 @@ func endpointSlice(service string, family discoveryv1.AddressType, endpoints ...
 // newTestPlugin makes a plugin that needs no API server.
 func newTestPlugin(tb testing.TB, slices ...*discoveryv1.EndpointSlice) *VIPLoad {
 	tb.Helper()
-	index := cache.NewIndexer(cache.MetaNamespaceKeyFunc, cache.Indexers{serviceIndex: indexByService})
+	index := noEndpoints()
 	for _, slice := range slices {
 		if err := index.Add(slice); err != nil {
 			tb.Fatal(err)
@@ -93,7 +93,11 @@ func newTestPlugin(tb testing.TB, slices ...*discoveryv1.EndpointSlice) *VIPLoad
 
 // newMeasuring makes a plugin that knows no Services, and compares nodes by criteria.
 func newMeasuring(criteria ...load.Criterion) *VIPLoad {
-	return &VIPLoad{nodes: newNodeStore(), tally: newTally(), measure: load.MeasureOf(criteria), meter: load.NewMeter(), clock: clock.RealClock{}}
+	return &VIPLoad{nodes: newNodeStore(), endpoints: noEndpoints(), tally: newTally(), measure: load.MeasureOf(criteria), meter: load.NewMeter(), clock: clock.RealClock{}}
+}
+
+func noEndpoints() cache.Indexer {
+	return cache.NewIndexer(cache.MetaNamespaceKeyFunc, cache.Indexers{serviceIndex: indexByService})
 }
 
 func nodeInfo(node *corev1.Node, pods ...*corev1.Pod) fwk.NodeInfo {

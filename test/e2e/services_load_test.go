@@ -89,8 +89,8 @@ func answers(ctx context.Context, t *testing.T, e *scenario.Env, addr netip.Addr
 	})
 }
 
-// holderOf names the node that announces an address and the term, as the VIP says.
-func holderOf(ctx context.Context, t *testing.T, e *scenario.Env, addr netip.Addr) string {
+// tenureOf names the node that announces an address and the term, as the VIP says.
+func tenureOf(ctx context.Context, t *testing.T, e *scenario.Env, addr netip.Addr) string {
 	t.Helper()
 	all, err := e.ListVIPs(ctx)
 	if err != nil {
@@ -123,7 +123,7 @@ func severalVIPs(ctx context.Context, t *testing.T, e *scenario.Env) {
 	if len(macs) != 3 {
 		t.Errorf("three VIPs of one Service are on %d of three nodes", len(macs))
 	}
-	before := holderOf(ctx, t, e, addrs[0])
+	before := tenureOf(ctx, t, e, addrs[0])
 	patchService(ctx, t, e, "hot", `{"metadata":{"annotations":{"`+placeholder.AnnotationVIPs+`":"2"}}}`)
 	if fewer := shows(ctx, t, e, "hot", 2); !slices.Equal(fewer, addrs[:2]) {
 		t.Errorf("of %v stayed %v, want the first two", addrs, fewer)
@@ -138,7 +138,7 @@ func severalVIPs(ctx context.Context, t *testing.T, e *scenario.Env) {
 	for _, addr := range shows(ctx, t, e, "hot", 4) {
 		answers(ctx, t, e, addr, 80)
 	}
-	if after := holderOf(ctx, t, e, addrs[0]); after != before {
+	if after := tenureOf(ctx, t, e, addrs[0]); after != before {
 		t.Errorf("%s was on %s and is on %s", addrs[0], before, after)
 	}
 	deleteServices(ctx, t, e, "hot")
@@ -171,7 +171,7 @@ func sharedAddress(ctx context.Context, t *testing.T, e *scenario.Env) {
 	}
 	create("front-80", 80, corev1.ProtocolTCP)
 	addr := shows(ctx, t, e, "front-80", 1)[0]
-	before := holderOf(ctx, t, e, addr)
+	before := tenureOf(ctx, t, e, addr)
 	create("front-81", 81, corev1.ProtocolTCP)
 	create("front-53", 53, corev1.ProtocolUDP)
 	for _, name := range []string{"front-81", "front-53"} {
@@ -196,7 +196,7 @@ func sharedAddress(ctx context.Context, t *testing.T, e *scenario.Env) {
 		}
 		return nil
 	})
-	if after := holderOf(ctx, t, e, addr); after != before {
+	if after := tenureOf(ctx, t, e, addr); after != before {
 		t.Errorf("%s was on %s and is on %s", addr, before, after)
 	}
 	deleteServices(ctx, t, e, "front-81", "front-53")
@@ -214,7 +214,7 @@ func secondFamily(ctx context.Context, t *testing.T, e *scenario.Env) {
 	}
 	four := shows(ctx, t, e, "grows", 1)[0]
 	answers(ctx, t, e, four, 80)
-	before := holderOf(ctx, t, e, four)
+	before := tenureOf(ctx, t, e, four)
 	patchService(ctx, t, e, "grows", `{"spec":{"ipFamilyPolicy":"RequireDualStack","ipFamilies":["IPv4","IPv6"]}}`)
 	both := shows(ctx, t, e, "grows", 2)
 	if both[0] != four || !both[1].Is6() {
@@ -233,7 +233,7 @@ func secondFamily(ctx context.Context, t *testing.T, e *scenario.Env) {
 		}
 		return nil
 	})
-	if after := holderOf(ctx, t, e, four); after != before || strings.HasPrefix(after, " ") {
+	if after := tenureOf(ctx, t, e, four); after != before || strings.HasPrefix(after, " ") {
 		t.Errorf("%s was on %s and is on %s", four, before, after)
 	}
 	deleteServices(ctx, t, e, "grows")

@@ -21,6 +21,7 @@ func TestObjectsAreDocumented(t *testing.T) {
 		placeholder.AnnotationPool, placeholder.AnnotationRequested, placeholder.AnnotationSharing, placeholder.AnnotationStandbys, placeholder.AnnotationLeaving,
 		placeholder.AnnotationCapacity, placeholder.AnnotationMaxVIPs, placeholder.AnnotationMaxVIPsPerNode,
 		placeholder.AnnotationVIPs, placeholder.LabelSpreadGroup,
+		placeholder.AnnotationNodeSelector, placeholder.AnnotationSpread, placeholder.AnnotationSpreadTopology,
 		string(placeholder.ConditionReady), string(placeholder.ConditionAnnounced), v1alpha1.ServiceAnnounced,
 		placeholder.DefaultLoadBalancerClass, v1alpha1.GroupVersion.String(),
 	}
@@ -33,7 +34,7 @@ func TestObjectsAreDocumented(t *testing.T) {
 		string(ipam.NotShareable), placeholder.ForeignMetalLBPool, placeholder.ForeignMetalLBAddresses, placeholder.ForeignMetalLBSharing, placeholder.ForeignKubeVIPAddresses,
 		v1alpha1.VIPAnnounced, v1alpha1.VIPConflict, v1alpha1.VIPGuarded, v1alpha1.ReasonUnschedulable, v1alpha1.ReasonNotReported, v1alpha1.ReasonNoPlaceholder, v1alpha1.ReasonReleasing,
 		placeholder.CapacityNICSpeed,
-		v1alpha1.PoolReady, v1alpha1.ReasonReversedRange, v1alpha1.ReasonOverlap, v1alpha1.ReasonInvalidPoolRef,
+		v1alpha1.PoolReady, v1alpha1.ReasonReversedRange, v1alpha1.ReasonOverlap, v1alpha1.ReasonInvalidPoolRef, v1alpha1.ReasonInvalidPatch,
 		v1alpha1.NodeDataPlaneHealthy, v1alpha1.NodeProtected, v1alpha1.NodeHandoff, v1alpha1.NodeStrictARP, v1alpha1.NodeTrafficMeasured,
 	}
 	text, err := os.ReadFile("../../docs/objects.md")
