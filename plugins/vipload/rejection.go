@@ -16,7 +16,7 @@ var (
 	excluded = rejection{"excluded",
 		"node(s) labelled node.kubernetes.io/exclude-from-external-load-balancers", fwk.UnschedulableAndUnresolvable}
 	evacuated = rejection{"evacuated",
-		"node(s) being evacuated (label evenkeel.io/evacuate: kubectl evenkeel evacuate NODE --undo)", fwk.UnschedulableAndUnresolvable}
+		"node(s) that are evacuated (kubectl evenkeel evacuate NODE --undo ends that)", fwk.UnschedulableAndUnresolvable}
 	sickDataPlane = rejection{"data-plane",
 		"node(s) whose data plane is not healthy (see condition DataPlaneHealthy of the VIPNode)", fwk.UnschedulableAndUnresolvable}
 	suspected = rejection{"suspect",
