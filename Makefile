@@ -24,8 +24,8 @@ demo: setup build ## show it: a cluster of 3 nodes on this machine, 12 Services,
 	KEEP=$(KEEP) go run ./test/lab/cmd/demo
 
 .PHONY: build
-build: ## compile the three programs into bin/
-	@hack/go-build.sh -ldflags "$(LDFLAGS)" -o bin/ $(COMPONENTS:%=./cmd/%)
+build: ## compile the three programs and kubectl-evenkeel into bin/
+	@hack/go-build.sh -ldflags "$(LDFLAGS)" -o bin/ $(COMPONENTS:%=./cmd/%) ./cmd/kubectl-evenkeel
 
 .PHONY: setup
 setup: ## install what labs and tests need (Debian, Ubuntu)

@@ -10,6 +10,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/runtime"
+	utilnet "k8s.io/apimachinery/pkg/util/net"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -102,6 +103,8 @@ func explain(doing string, err error) error {
 			doing, v1alpha1.GroupVersion.Group)
 	case apierrors.IsForbidden(err):
 		return fmt.Errorf("%s: %w. Ask for the right, or use --context or --as for an identity that has it", doing, err)
+	case utilnet.IsConnectionRefused(err) || utilnet.IsTimeout(err):
+		return fmt.Errorf("%s: the API server doesn't answer: %w. Is it the cluster that you mean (kubectl config current-context)?", doing, err)
 	default:
 		return fmt.Errorf("%s: %w", doing, err)
 	}

@@ -31,7 +31,6 @@ func newCommand(o *options) *cobra.Command {
 Orders are labels and annotations that the controller acts on, so each of them can be given with kubectl
 label and kubectl annotate too: docs/rebalancing.md names them.`,
 		Version:       version.String(),
-		Args:          cobra.NoArgs,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		Annotations:   map[string]string{cobra.CommandDisplayNameAnnotation: "kubectl evenkeel"},

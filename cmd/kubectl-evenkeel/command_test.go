@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -141,6 +143,9 @@ func TestErrorsSayWhatToDo(t *testing.T) {
 	noMatch := interceptor.Funcs{List: func(context.Context, client.WithWatch, client.ObjectList, ...client.ListOption) error {
 		return &meta.NoKindMatchError{GroupKind: schema.GroupKind{Group: "evenkeel.io", Kind: "VIP"}}
 	}}
+	refused := interceptor.Funcs{List: func(context.Context, client.WithWatch, client.ObjectList, ...client.ListOption) error {
+		return fmt.Errorf("listing: %w", syscall.ECONNREFUSED)
+	}}
 	forbidden := interceptor.Funcs{List: func(context.Context, client.WithWatch, client.ObjectList, ...client.ListOption) error {
 		return apierrors.NewForbidden(schema.GroupResource{Group: "evenkeel.io", Resource: "vips"}, "", errors.New("no"))
 	}}
@@ -151,6 +156,8 @@ func TestErrorsSayWhatToDo(t *testing.T) {
 		want string
 	}{
 		{"Evenkeel isn't installed", tool{client: clusterOf(t, noMatch)}, []string{"status"}, "Is Evenkeel installed there"},
+		{"nobody answers", tool{client: clusterOf(t, refused)}, []string{"status"}, "kubectl config current-context"},
+		{"a command that doesn't exist", three(t), []string{"statu"}, "unknown command"},
 		{"no right", tool{client: clusterOf(t, forbidden)}, []string{"status"}, "Ask for the right"},
 		{"an unknown output", three(t), []string{"status", "-o", "yaml"}, "neither empty nor wide"},
 		{"no node to evacuate", three(t), []string{"evacuate"}, "one NODE is wanted, 0 are given"},

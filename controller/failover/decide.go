@@ -34,6 +34,7 @@ const (
 	WhyDeleted      = "PlaceholderDeleted"
 	WhyNodeUnfit    = "NodeNotEligible"
 	WhyNodeSick     = "NodeNotHealthy"
+	WhyEvacuated    = "Evacuated" // also what is amiss with the node
 	WhyUnconfirmed  = "NotReported"
 	WhyUnplaced     = "Unschedulable"
 	WhyRolledBack   = "RolledBack"
@@ -170,6 +171,9 @@ func (v View) placed(d *Decision) {
 	case node.Suspicion != "" && !v.Live.Reported:
 		v.replace(d, WhyUnconfirmed)
 	case node.Suspicion != "": // only a silent wire or a takeover moves what was there
+	case node.Why == WhyEvacuated:
+		v.leave(d, WhyEvacuated)
+		d.Paced = true
 	case !node.Able:
 		v.leave(d, WhyNodeUnfit)
 	case node.Sick:

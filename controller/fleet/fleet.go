@@ -30,7 +30,7 @@ const (
 )
 
 // Evacuated is why a node can't announce while somebody wants all VIPs off it.
-const Evacuated = "Evacuated"
+const Evacuated = failover.WhyEvacuated
 
 // Options of a Fleet.
 type Options struct {

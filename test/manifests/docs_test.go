@@ -26,7 +26,7 @@ func TestObjectsAreDocumented(t *testing.T) {
 		placeholder.ReasonAnnouncing, placeholder.ReasonProbing, placeholder.ReasonConflict, placeholder.ReasonNoInterface, placeholder.ReasonNoNodeAddress,
 		placeholder.ReasonBindFailed, placeholder.ReasonInvalid, placeholder.ReasonSuperseded, placeholder.ReasonLost,
 		placeholder.ReasonGuarding, placeholder.ReasonNotHeard, placeholder.ReasonNothingToGuard, placeholder.ReasonTookOver,
-		failover.WhyNodeSilent, failover.WhyDeleted, failover.WhyNodeUnfit, failover.WhyNodeSick, failover.WhyUnconfirmed, failover.WhyUnplaced, failover.WhyRolledBack,
+		failover.WhyNodeSilent, failover.WhyDeleted, failover.WhyNodeUnfit, failover.WhyNodeSick, failover.WhyEvacuated, failover.WhyUnconfirmed, failover.WhyUnplaced, failover.WhyRolledBack,
 		placeholder.ForeignMetalLBPool, placeholder.ForeignMetalLBAddresses, placeholder.ForeignMetalLBSharing, placeholder.ForeignKubeVIPAddresses,
 		v1alpha1.VIPAnnounced, v1alpha1.VIPConflict, v1alpha1.VIPGuarded, v1alpha1.ReasonUnschedulable, v1alpha1.ReasonNotReported, v1alpha1.ReasonNoPlaceholder, v1alpha1.ReasonReleasing,
 		v1alpha1.PoolReady, v1alpha1.ReasonReversedRange, v1alpha1.ReasonOverlap, v1alpha1.ReasonInvalidPoolRef, v1alpha1.ReasonInvalidRebalance, v1alpha1.ReasonRebalanced,
