@@ -5,8 +5,8 @@ import (
 	"slices"
 )
 
-// searchWork bounds a search by how many nodes and VIPs it looks at, so that the plan doesn't depend on the machine's speed:
-// some 50 ms.
+// searchWork bounds a search by how many nodes and VIPs it looks at rather than by a time, so that the plan doesn't depend on the
+// machine's speed. It is some 50 ms.
 const searchWork = 20_000_000
 
 // search looks for a plan of a given number of moves in an area of different weights.
@@ -110,7 +110,7 @@ func (s *search) branches(full, empty int) []step {
 			add(vip, empty)
 		}
 	}
-	s.work -= len(merits)
+	s.work -= 20 * len(merits)
 	slices.SortFunc(merits, merit.compare)
 	steps := make([]step, len(merits))
 	for i, m := range merits {
@@ -177,7 +177,6 @@ const boundScale = 1 << 20
 // bound is a number of moves that every plan needs at least. In an even area there is a level that no node is above and all nodes
 // are at most the largest weight below. The higher that level, the fewer VIPs must leave nodes, and the more must be brought to some.
 func (s *search) bound() int {
-	s.work -= 4 * len(s.nodes)
 	var high int64 // no level needs to be above the highest, nor above what the largest weight adds to the lowest
 	for _, share := range s.shares {
 		high = max(high, (share.Load+s.largest)*boundScale/share.Capacity+1)
@@ -203,6 +202,7 @@ func (s *search) bound() int {
 
 // out is how many VIPs must leave nodes for none to be above a level; false: those that may leave don't suffice.
 func (s *search) out(level int64) (count int, ok bool) {
+	s.work -= len(s.nodes)
 	for i := range s.shares {
 		over := s.shares[i].Load - level*s.shares[i].Capacity/boundScale
 		for _, vip := range s.leaving[i] {
@@ -223,6 +223,7 @@ func (s *search) out(level int64) (count int, ok bool) {
 
 // in is how many VIPs must come to nodes for none to be further below a level than the largest weight.
 func (s *search) in(level int64) int {
+	s.work -= len(s.nodes)
 	count := int64(0)
 	for i := range s.open.all() {
 		short := level*s.shares[i].Capacity/boundScale - s.largest - s.shares[i].Load
