@@ -13,6 +13,7 @@ import (
 	"k8s.io/klog/v2"
 
 	"evenkeel.io/evenkeel/api/eligible"
+	"evenkeel.io/evenkeel/api/placeholder"
 	"evenkeel.io/evenkeel/api/v1alpha1"
 	"evenkeel.io/evenkeel/controller/failover"
 )
@@ -27,6 +28,9 @@ const (
 	massWithin = 10 * time.Second
 	massHold   = time.Minute
 )
+
+// Evacuated is why a node can't announce while somebody wants all VIPs off it.
+const Evacuated = "Evacuated"
 
 // Options of a Fleet.
 type Options struct {
@@ -98,6 +102,9 @@ func (f Fleet) unable(m member, d Demand, selector labels.Selector) string {
 	}
 	if _, excluded := m.node.Labels[corev1.LabelNodeExcludeBalancers]; excluded && !f.options.IgnoreExcludeLabel {
 		return "Excluded"
+	}
+	if _, evacuated := m.node.Labels[placeholder.LabelEvacuate]; evacuated {
+		return Evacuated
 	}
 	if !selector.Matches(labels.Set(m.node.Labels)) {
 		return "NotSelected"

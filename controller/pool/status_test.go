@@ -13,6 +13,7 @@ import (
 
 func TestStatus(t *testing.T) {
 	broken := &metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{{Key: "a", Operator: "Sometimes"}}}
+	impossible := &v1alpha1.RebalancePolicy{Mode: v1alpha1.RebalanceWindowed, Windows: []v1alpha1.RebalanceWindow{{Schedule: "0 3 31 2 *", TimeZone: "Mars/Olympus"}}}
 	tests := []struct {
 		name     string
 		pool     v1alpha1.VIPPoolSpec
@@ -25,6 +26,10 @@ func TestStatus(t *testing.T) {
 			reason: v1alpha1.ReasonInvalidEntry, says: []string{"nonsense; overlap"}},
 		{name: "reversed", problems: []ipam.Problem{{Kind: ipam.Reversed, Message: "backwards"}}, reason: v1alpha1.ReasonReversedRange, says: []string{"backwards"}},
 		{name: "a selector that can't be read", pool: v1alpha1.VIPPoolSpec{NodeSelector: broken}, reason: v1alpha1.ReasonInvalidPoolRef, says: []string{"nodeSelector", "Sometimes"}},
+		{name: "a rebalance policy that can't be followed", pool: v1alpha1.VIPPoolSpec{Rebalance: impossible}, reason: v1alpha1.ReasonInvalidRebalance,
+			says: []string{"spec.rebalance.windows[0].schedule", "never comes", "spec.rebalance.windows[0].timeZone", "IANA"}},
+		{name: "it is less grave than others", pool: v1alpha1.VIPPoolSpec{NodeSelector: broken, Rebalance: impossible}, reason: v1alpha1.ReasonInvalidPoolRef,
+			says: []string{"nodeSelector", "spec.rebalance.windows[0].schedule"}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

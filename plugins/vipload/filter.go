@@ -5,6 +5,8 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	fwk "k8s.io/kube-scheduler/framework"
+
+	"evenkeel.io/evenkeel/api/placeholder"
 )
 
 // Filter passes the nodes that could announce the VIP now. Where several things are amiss, the one that takes longest to
@@ -22,6 +24,9 @@ func (pl *VIPLoad) Filter(_ context.Context, cycle fwk.CycleState, _ *corev1.Pod
 	// The label's presence counts, whatever its value (as in the cloud providers' service controller, KEP-1143).
 	if _, ok := node.Labels[corev1.LabelNodeExcludeBalancers]; ok && !pl.ignoreExcludeLabel {
 		return excluded.status()
+	}
+	if _, ok := node.Labels[placeholder.LabelEvacuate]; ok {
+		return evacuated.status()
 	}
 	if r, refused := refusals[facts.Refuses(state.Addresses, state.Interfaces)]; refused {
 		return r.status()
