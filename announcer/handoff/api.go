@@ -75,13 +75,13 @@ func (in Input) gone(o Owner) bool { return o.Silent || in.Dead != nil && in.Dea
 // Use is the traffic that was handed on for a VIP. The kernel can't say by which earlier owner it was served, as each gets
 // a copy of all of it.
 type Use struct {
-	// Last packet's time; zero if there was none within Idle.
+	// Last packet's time; zero if there was none that the kernel remembers: for Limits.Idle, at most Options.Timeout.
 	Last time.Time
 	// Packets and Bytes handed on since this process opened the table, and what was there then. Bytes count from the IP header.
 	Packets, Bytes uint64
 	// Refused are frames that were copies already, or came from a peer, and were dropped.
 	Refused uint64
-	// Flows seen within Idle. A flow that has ended counts for that time, too.
+	// Flows seen within that time. A flow that has ended counts for that time, too.
 	Flows int
 }
 
@@ -111,7 +111,7 @@ type Ended struct {
 	VIP    netip.Addr
 	Node   string
 	Reason Reason
-	// Flows that were handed on for the VIP within the last Limits.Idle: some of them may have been served by this node
+	// Flows that were handed on lately for the VIP (see Use): some of them may have been served by this node
 	// and are cut now (unless Reason is Left: the next owner hands them on).
 	Flows int
 }
@@ -154,9 +154,11 @@ type Entry struct {
 	// Slot is 0 for the newest earlier owner; slots have no gaps.
 	Slot int
 	To   netip.Addr
-	// Node and Started are only remembered. The kernel keeps Started to the second, and names of up to 200 bytes.
+	// Node, Started and Used are only remembered. The kernel keeps times to the second, and names of up to 200 bytes.
 	Node    string
 	Started time.Time
+	// Used is when a packet was last handed on for the VIP, rounded up to a minute; zero if none was.
+	Used time.Time
 }
 
 func (e Entry) compare(o Entry) int { return cmp.Or(e.VIP.Compare(o.VIP), cmp.Compare(e.Slot, o.Slot)) }

@@ -60,6 +60,7 @@ type tenure struct {
 type entry struct {
 	owner   Owner
 	started time.Time
+	used    time.Time  // when a packet was last handed on for the VIP; zero: none was
 	to      netip.Addr // of an inherited entry whose owner nobody has named yet
 }
 
@@ -187,7 +188,7 @@ func (c *Core) resume(t *tenure, vip VIP) {
 	}
 	for _, old := range list {
 		delete(t.over, old.Node)
-		t.entries = append(t.entries, &entry{owner: Owner{Node: old.Node}, started: old.Started, to: old.To})
+		t.entries = append(t.entries, &entry{owner: Owner{Node: old.Node}, started: old.Started, used: old.Used, to: old.To})
 	}
 }
 
@@ -254,18 +255,29 @@ func (c *Core) emit(t *tenure, vip VIP, in Input, now time.Time, r *Result) {
 			continue
 		}
 		t.emitted = append(t.emitted, Entry{
-			VIP: vip.Addr, Interface: vip.Interface, Slot: len(used), To: to, Node: e.owner.Node, Started: e.started,
+			VIP: vip.Addr, Interface: vip.Interface, Slot: len(used), To: to, Node: e.owner.Node, Started: e.started, Used: roundUp(e.used),
 		})
 		used = append(used, to)
 	}
 	r.State.Entries = append(r.State.Entries, t.emitted...)
 }
 
+// roundUp spares the kernel a change with every look.
+func roundUp(at time.Time) time.Time {
+	if at.IsZero() {
+		return at
+	}
+	return at.Add(time.Minute - 1).Truncate(time.Minute)
+}
+
 // over says whether an entry ends, and why.
 func (e *entry) over(vip netip.Addr, in Input, limits Limits, now time.Time) (Reason, bool) {
+	if use := in.Uses[vip].Last; use.After(e.used) {
+		e.used = use
+	}
 	last := e.started
-	if use, ok := in.Uses[vip]; ok && use.Last.After(last) {
-		last = use.Last
+	if e.used.After(last) {
+		last = e.used
 	}
 	switch {
 	case in.gone(e.owner):

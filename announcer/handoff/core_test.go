@@ -111,6 +111,10 @@ func TestWhatIsHandedOn(t *testing.T) {
 			{after: time.Second, vips: []VIP{held("a")}, to: "[]", ended: "[a Quiet 0]"}, {vips: []VIP{held("a")}, to: "[]", ended: "[]"}}},
 		{"traffic keeps it", []step{{vips: []VIP{held("a")}, to: "[a]", ended: "[]"},
 			{after: 2 * DefaultIdle, vips: []VIP{held("a")}, uses: busy(time.Minute, 1), to: "[a]", ended: "[]"}}},
+		{"and counts on when the kernel has forgotten it", []step{{vips: []VIP{held("a")}, to: "[a]", ended: "[]"},
+			{after: DefaultIdle - time.Second, vips: []VIP{held("a")}, uses: busy(time.Second, 1), to: "[a]", ended: "[]"},
+			{after: DefaultIdle - 2*time.Second, vips: []VIP{held("a")}, to: "[a]", ended: "[]"},
+			{after: time.Second, vips: []VIP{held("a")}, to: "[]", ended: "[a Quiet 0]"}}},
 		{"but not for longer than an hour", []step{{vips: []VIP{held("a")}, to: "[a]", ended: "[]"},
 			{after: DefaultMax, vips: []VIP{held("a")}, uses: busy(time.Second, 2), to: "[]", ended: "[a Expired 2]"}}},
 		{"a VIP that moves away ends it here, once what is under way has come", []step{{vips: []VIP{held("a")}, to: "[a]", ended: "[]"}, {to: "[a]", ended: "[a Left 0]"},
@@ -148,6 +152,22 @@ func TestCopiesEndAtAVIPThatHasLeft(t *testing.T) {
 	}
 	if n := guards(DefaultMax); n != 0 {
 		t.Errorf("%d guards afterwards, want none", n)
+	}
+}
+
+func TestANextProcessKnowsWhenAnEntryWasLastUsed(t *testing.T) {
+	first := newTestCore(t)
+	first.Update(Input{VIPs: []VIP{held("a")}}, epoch)
+	used := epoch.Add(DefaultIdle - time.Second)
+	before := first.Update(Input{VIPs: []VIP{held("a")}, Uses: map[netip.Addr]Use{vip4: {Last: used}}}, used).State
+
+	second, now := newTestCore(t), used.Add(time.Minute)
+	second.Adopt(before, now)
+	if got := to(second.Update(Input{VIPs: []VIP{held("a")}}, now)); got != "[a]" {
+		t.Errorf("a minute after its last packet an old entry is handed on to %s", got)
+	}
+	if got := to(second.Update(Input{VIPs: []VIP{held("a")}}, used.Add(DefaultIdle+time.Minute))); got != "[]" {
+		t.Errorf("long after its last packet it is handed on to %s", got)
 	}
 }
 

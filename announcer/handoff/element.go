@@ -39,21 +39,35 @@ func addrLen(v6 bool) int {
 	return 4
 }
 
-// comment remembers when an entry began, in seconds of the clock since boot, and for whom.
+// comment remembers when an entry began and was last used, in seconds of the clock since boot ("0" for never), and for whom.
 func (e Entry) comment(boot time.Duration, now time.Time) string {
 	name := e.Node
 	if len(name) > maxName {
 		name = ""
 	}
-	return strconv.FormatInt(int64((boot-now.Sub(e.Started))/time.Second), 10) + " " + name
+	seconds := func(at time.Time) string {
+		if at.IsZero() {
+			return "0"
+		}
+		return strconv.FormatInt(int64((boot-now.Sub(at))/time.Second), 10)
+	}
+	return seconds(e.Started) + " " + seconds(e.Used) + " " + name
 }
 
 // remember is the inverse of comment. What can't be read begins now.
 func (e *Entry) remember(comment string, boot time.Duration, now time.Time) {
-	text, name, _ := strings.Cut(comment, " ")
-	e.Node, e.Started = name, now
-	if at, err := strconv.ParseInt(text, 10, 64); err == nil {
+	e.Started = now
+	started, rest, _ := strings.Cut(comment, " ")
+	used, name, ok := strings.Cut(rest, " ")
+	if !ok {
+		name, used = rest, "0" // written by a version that didn't remember the use
+	}
+	e.Node = name
+	if at, err := strconv.ParseInt(started, 10, 64); err == nil {
 		e.Started = now.Add(time.Duration(at)*time.Second - boot)
+	}
+	if at, err := strconv.ParseInt(used, 10, 64); err == nil && at != 0 {
+		e.Used = now.Add(time.Duration(at)*time.Second - boot)
 	}
 }
 

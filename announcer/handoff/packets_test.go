@@ -53,6 +53,40 @@ func TestEstablishedConnectionsSurviveMoves(t *testing.T) {
 	}
 }
 
+func TestNothingIsCountedWithoutAnAnnouncer(t *testing.T) {
+	for name, v6 := range map[string]bool{"IPv4": false, "IPv6": true} {
+		t.Run(name, func(t *testing.T) {
+			l := newLAN(t, 2, v6)
+			a, b := l.nodes[0], l.nodes[1]
+			l.open(t)
+			l.move(t, nil, a)
+			flow := l.connect(t)
+			state := l.guarded(b, a)
+			state.Entries[0].Used = state.Entries[0].Started
+			b.set(t, state)
+			l.move(t, a, b)
+			flow.answered(t, a)
+
+			if err := b.table.Close(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			flow.answered(t, a) // it is handed on as long as the elements live
+			if uses, err := b.table.Stats(t.Context()); err != nil || len(uses) > 0 {
+				t.Errorf("after the announcer's end the kernel counted %+v, %v", uses, err)
+			}
+
+			left := b.open(t, Options{})
+			if len(left.Entries) != 1 || left.Entries[0].Used.Sub(state.Entries[0].Used).Abs() > 2*time.Second {
+				t.Errorf("the next process finds %+v, want the entry last used %s", left.Entries, state.Entries[0].Used)
+			}
+			flow.answered(t, a)
+			if uses, err := b.table.Stats(t.Context()); err != nil || uses[l.vip].Flows != 1 {
+				t.Errorf("the next process counts %+v, %v", uses, err)
+			}
+		})
+	}
+}
+
 func TestWithoutHandoffAMoveCutsConnections(t *testing.T) {
 	l := newLAN(t, 2, false)
 	l.move(t, nil, l.nodes[0])
@@ -162,6 +196,7 @@ func TestFlushedRulesComeBack(t *testing.T) {
 	l.move(t, nil, a)
 	flow := l.connect(t)
 	flow.answered(t, a)
+	flow.quiet()
 	b.set(t, l.guarded(b, c))
 	l.move(t, a, b)
 	for _, flushed := range []family{families[0], families[1]} {
@@ -181,6 +216,7 @@ func TestFlushedRulesComeBack(t *testing.T) {
 		if state := b.open(t, Options{}); len(state.Entries) != 1 || state.Entries[0].To != a.own {
 			t.Errorf("the kernel holds %+v, want one entry for a", state)
 		}
+		flow.quiet()
 		b.set(t, l.guarded(b, c))
 	}
 }

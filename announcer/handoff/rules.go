@@ -137,8 +137,8 @@ func (ch chain) rule(parts ...[]expr.Any) {
 }
 
 // build adds one family's table, sets, chains and rules to a transaction. What is there already stays, and so do the
-// sets' elements; rules are replaced.
-func (t *Table) build(c *nftables.Conn, f family) error {
+// sets' elements; rules are replaced. Without counting nothing is remembered of what is handed on.
+func (t *Table) build(c *nftables.Conn, f family, counting bool) error {
 	table := t.table(f)
 	c.AddTable(table)
 	for k := range kinds {
@@ -170,14 +170,20 @@ func (t *Table) build(c *nftables.Conn, f family) error {
 	stray.rule(t.l4proto(unix.IPPROTO_TCP), unknownTo(expr.CtStateBitNEW), f.ttlIs(expr.CmpOpGte, soleTTLArrived), f.ttlIs(expr.CmpOpLte, soleTTL),
 		verdict(expr.VerdictAccept, ""))
 	// Counting and dropping are rules of their own, as a count that can't be kept ends its rule.
-	stray.rule(f.ttlIs(expr.CmpOpLte, soleTTL), t.tally(refused, f))
+	if counting {
+		stray.rule(f.ttlIs(expr.CmpOpLte, soleTTL), t.tally(refused, f))
+	}
 	stray.rule(f.ttlIs(expr.CmpOpLte, soleTTL), verdict(expr.VerdictDrop, ""))
 	stray.rule(t.mapped(slot0, f), verdict(expr.VerdictGoto, "hand"))
 
-	hand.rule(t.fromPeer(f), t.tally(refused, f))
+	if counting {
+		hand.rule(t.fromPeer(f), t.tally(refused, f))
+	}
 	hand.rule(t.fromPeer(f), verdict(expr.VerdictDrop, ""))
-	hand.rule(t.tally(used, f))
-	hand.rule(t.l4proto(unix.IPPROTO_TCP), t.tallyFlow(f))
+	if counting {
+		hand.rule(t.tally(used, f))
+		hand.rule(t.l4proto(unix.IPPROTO_TCP), t.tallyFlow(f))
+	}
 	// What conntrack takes for invalid may belong to a connection of this very node and be out of its window, as moves reorder packets:
 	// a sole earlier owner that refused it would reset what lives. One that nobody knows is new, unless conntrack is told to be strict
 	// (nf_conntrack_tcp_loose=0); then it isn't reset but times out.
@@ -297,7 +303,7 @@ func (t *Table) tally(k kind, f family) []expr.Any {
 		&expr.Payload{DestRegister: regKey, Base: expr.PayloadBaseNetworkHeader, Offset: f.daddr, Len: f.len()},
 		&expr.Dynset{
 			SrcRegKey: regKey, SetName: s.Name, SetID: s.ID, Operation: unix.NFT_DYNSET_OP_UPDATE,
-			Timeout: t.opts.Idle, Exprs: []expr.Any{&expr.Counter{}},
+			Timeout: t.memory(), Exprs: []expr.Any{&expr.Counter{}},
 		},
 	}
 }
@@ -310,6 +316,6 @@ func (t *Table) tallyFlow(f family) []expr.Any {
 		&expr.Payload{DestRegister: regKey, Base: expr.PayloadBaseNetworkHeader, Offset: f.saddr, Len: f.len()},
 		&expr.Payload{DestRegister: port, Base: expr.PayloadBaseTransportHeader, Offset: 0, Len: 2},
 		&expr.Payload{DestRegister: port + 1, Base: expr.PayloadBaseNetworkHeader, Offset: f.daddr, Len: f.len()},
-		&expr.Dynset{SrcRegKey: regKey, SetName: s.Name, SetID: s.ID, Operation: unix.NFT_DYNSET_OP_UPDATE, Timeout: t.opts.Idle},
+		&expr.Dynset{SrcRegKey: regKey, SetName: s.Name, SetID: s.ID, Operation: unix.NFT_DYNSET_OP_UPDATE, Timeout: t.memory()},
 	}
 }

@@ -226,6 +226,10 @@ func (f *flow) answered(t *testing.T, want *node) {
 	}
 }
 
+// quiet waits until nothing more is sent on a connection that was answered: the last acknowledgement may be held back for 200 ms
+// (include/net/tcp.h, TCP_DELACK_MAX).
+func (f *flow) quiet() { time.Sleep(300 * time.Millisecond) }
+
 // dead fails the test unless the connection is reset or stalls.
 func (f *flow) dead(t *testing.T) {
 	t.Helper()

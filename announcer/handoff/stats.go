@@ -50,7 +50,7 @@ func (t *Table) use(k kind, f family, el nftables.SetElement, now time.Time, use
 		return
 	case k == used:
 		u.Packets, u.Bytes = el.Counter.Packets, el.Counter.Bytes
-		u.Last = now.Add(el.Expires - t.opts.Idle)
+		u.Last = now.Add(el.Expires - t.memory())
 	default:
 		u.Refused = el.Counter.Packets
 	}

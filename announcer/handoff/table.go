@@ -37,7 +37,7 @@ type Options struct {
 	Name string
 	// Timeout of elements; DefaultTimeout if zero. They have to be renewed several times within it.
 	Timeout time.Duration
-	// Idle is how long what was handed on is remembered: Limits.Idle; DefaultIdle if zero.
+	// Idle is Limits.Idle; DefaultIdle if zero.
 	Idle time.Duration
 	// NetNS is the file descriptor of a network namespace, 0 for the caller's.
 	NetNS int
@@ -63,6 +63,10 @@ func New(opts Options) (*Table, error) {
 	}
 	return &Table{opts: opts}, nil
 }
+
+// memory is how long the kernel remembers a packet: not longer than what we put there ourselves, should the announcer never come back.
+// What is to be remembered for longer, entries do.
+func (t *Table) memory() time.Duration { return min(t.opts.Idle, t.opts.Timeout) }
 
 func (t *Table) table(f family) *nftables.Table {
 	return &nftables.Table{Name: t.opts.Name, Family: f.table}
@@ -149,7 +153,7 @@ func (t *Table) rebuild(f family) error {
 	if err != nil {
 		return err
 	}
-	if err := t.build(c, f); err != nil {
+	if err := t.build(c, f, true); err != nil {
 		return err
 	}
 	first := c.Flush()
@@ -158,7 +162,7 @@ func (t *Table) rebuild(f family) error {
 	}
 	c.AddTable(t.table(f))
 	c.DelTable(t.table(f))
-	if err := t.build(c, f); err != nil {
+	if err := t.build(c, f, true); err != nil {
 		return err
 	}
 	if err := t.stage(c, f, State{}, t.have); err != nil {
@@ -219,20 +223,40 @@ func (t *Table) rebuildAll() error {
 }
 
 // Close deletes the tables if they hold nothing. Otherwise they stay for the next process, and their elements time out if none comes.
+// Until it opens them nothing is counted, as packets would go on filling what an uninstalled announcer left.
 func (t *Table) Close(ctx context.Context) error {
 	t.mu.Lock()
-	empty := len(t.have.Guards)+len(t.have.Peers)+len(t.have.Entries) == 0
-	t.mu.Unlock()
-	if !empty {
-		return nil
+	defer t.mu.Unlock()
+	if len(t.have.Guards)+len(t.have.Peers)+len(t.have.Entries) == 0 {
+		return t.remove()
 	}
-	return t.Remove(ctx)
+	c, err := nft.Dial(t.opts.NetNS)
+	if err != nil {
+		return fmt.Errorf("leaving table %s: %w", t.opts.Name, err)
+	}
+	for _, f := range t.families {
+		if err := t.build(c, f, false); err != nil {
+			return err
+		}
+		for _, k := range []kind{used, refused, flows} {
+			c.FlushSet(t.set(k, f))
+		}
+	}
+	if err := c.Flush(); err != nil {
+		return fmt.Errorf("leaving table %s: %w", t.opts.Name, err)
+	}
+	return nil
 }
 
 // Remove deletes the tables with everything in them.
 func (t *Table) Remove(context.Context) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	return t.remove()
+}
+
+// remove deletes the tables. The caller holds mu.
+func (t *Table) remove() error {
 	c, err := nft.Dial(t.opts.NetNS)
 	if err != nil {
 		return fmt.Errorf("removing table %s: %w", t.opts.Name, err)

@@ -13,6 +13,10 @@ type Decision struct {
 	// CreateActive: a new active placeholder is due; CreateStandbys is how many standbys are.
 	CreateActive   bool
 	CreateStandbys int
+	// On is the node for the new active placeholder; empty: the scheduler chooses.
+	On string
+	// Ended: the wish has come to its end.
+	Ended *WishEnd
 	// Why of a promotion or a new active: a word for the VIP's last move.
 	Why string
 	// Paced: the move is not urgent, so that it waits for its turn among others.
@@ -133,10 +137,19 @@ func (v View) heir(fits func(Node) bool) *Pod {
 // unplaced waits for the scheduler, and then makes do with a standby where nothing new would be placed.
 func (v View) unplaced(d *Decision) {
 	holder := v.heir(func(n Node) bool { return n.Able && n.Suspicion == "" })
+	if v.Live.Target != "" { // the one that holds the VIP has it still
+		if before := v.holder(); before != nil {
+			holder = before
+		}
+	}
 	switch {
-	case holder == nil:
+	case holder == nil && v.Live.Target == "":
 	case v.Live.Age < waitForNode:
 		d.Again = waitForNode - v.Live.Age
+	case holder == nil: // who held it is gone: any node will do
+		d.CreateActive, d.Why, d.Ended = true, WhyUnplaced, v.failed(unplaceable+v.Live.Target)
+	case v.Live.Target != "":
+		d.Promote, d.Why, d.Ended = holder.Name, WhyRolledBack, v.failed(unplaceable+v.Live.Target)
 	default:
 		d.Promote, d.Why = holder.Name, WhyUnplaced
 	}
@@ -161,7 +174,12 @@ func (v View) placed(d *Decision) {
 	switch {
 	case !confirmed && holder != nil && node.Suspicion != "":
 		d.Promote, d.Why = holder.Name, WhyRolledBack
+	case !confirmed && holder != nil && v.Live.Target != "" && v.Live.Age >= waitForWish:
+		d.Promote, d.Why, d.Ended = holder.Name, WhyRolledBack, v.failed("node "+v.Live.Node+" does not announce it")
 	case !confirmed && holder != nil: // a move is under way
+		if v.Live.Target != "" {
+			d.Again = waitForWish - v.Live.Age
+		}
 	case v.Live.Superseded > 0 && node.fit(): // by one that has no placeholder, or will report that it took the VIP over
 		if d.NewTerm = v.Live.Superseded >= waitForClaimant; !d.NewTerm {
 			d.Again = waitForClaimant - v.Live.Superseded
@@ -179,6 +197,8 @@ func (v View) placed(d *Decision) {
 	case node.Sick:
 		v.leave(d, WhyNodeSick)
 		d.Paced = true
+	case confirmed && v.Wish != nil:
+		v.wished(d)
 	}
 }
 

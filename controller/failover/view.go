@@ -19,6 +19,8 @@ type View struct {
 	Wanted int
 	// Nodes that have an announcer or had one, by name.
 	Nodes map[string]Node
+	// Wish is a planned move that was asked for; nil: none was.
+	Wish *Wish
 	// Hold: so many nodes fell silent at once that nothing is replaced for now, but for VIPs that would be without any place.
 	Hold bool
 }
@@ -28,6 +30,8 @@ type Pod struct {
 	Name string
 	// Node that it is bound to; empty while it waits for one.
 	Node string
+	// Target is the only node that it may be bound to; empty: any may.
+	Target string
 	// Age since it was created.
 	Age time.Duration
 	// Ready and Announced as its announcer reports them, Reported whether it ever did.

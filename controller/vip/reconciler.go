@@ -125,6 +125,9 @@ func (r *Reconciler) reconcile(ctx context.Context, vip *v1alpha1.VIP) (time.Dur
 	}
 	r.warnStandbys(subject, view)
 	wait, err := r.report(ctx, vip, service, observe(vip, turn.Places, out), view, turn.Places)
+	if err == nil && decision.Ended != nil && decision.Ended.Done {
+		err = r.endMove(ctx, subject, decision.Ended)
+	}
 	return sooner(sooner(wait, out.retry), again), err
 }
 

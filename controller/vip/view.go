@@ -78,6 +78,9 @@ func (r *Reconciler) view(s place.Subject, places place.Places, now time.Time) (
 	nodes := r.Nodes.Fleet(now)
 	v := failover.View{Nodes: nodes.For(demandOf(s.VIP, s.Pool))}
 	v.Wanted, _ = wantedStandbys(s)
+	if move := s.VIP.Spec.Move; move != nil {
+		v.Wish = &failover.Wish{To: move.To, Why: move.Reason, Age: now.Sub(move.RequestedAt.Time)}
+	}
 	again := nodes.NextChange()
 	if left, hold := nodes.Hold(); hold {
 		v.Hold = true
@@ -120,6 +123,7 @@ func podOf(pod *corev1.Pod, now time.Time) failover.Pod {
 	}
 	return failover.Pod{
 		Superseded: superseded,
+		Target:     place.Target(pod),
 		Name:       pod.Name, Node: pod.Spec.NodeName, Age: now.Sub(pod.CreationTimestamp.Time),
 		Reported:  ready != nil,
 		Ready:     ready != nil && ready.Status == corev1.ConditionTrue,
