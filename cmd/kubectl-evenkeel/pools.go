@@ -53,6 +53,11 @@ func situationOf(pool *v1alpha1.VIPPool, s snapshot) policy.Situation {
 	if pool.Status.Rebalance != nil {
 		situation.Moves = pool.Status.Rebalance.Moves
 	}
+	for i := range s.vips {
+		if s.vips[i].Spec.Pool == pool.Name && s.vips[i].Spec.Move != nil {
+			situation.UnderWay++
+		}
+	}
 	return situation
 }
 

@@ -20,7 +20,7 @@ func TestObjectsAreDocumented(t *testing.T) {
 		placeholder.AnnotationPool, placeholder.AnnotationRequested, placeholder.AnnotationSharing, placeholder.AnnotationStandbys, placeholder.AnnotationLeaving,
 		string(placeholder.ConditionReady), string(placeholder.ConditionAnnounced), v1alpha1.ServiceAnnounced,
 		placeholder.DefaultLoadBalancerClass, v1alpha1.GroupVersion.String(),
-		placeholder.AnnotationRebalance, placeholder.AnnotationRebalanceNow, placeholder.AnnotationMoveTo, placeholder.LabelEvacuate,
+		placeholder.AnnotationRebalance, placeholder.AnnotationRebalanceNow, placeholder.LabelEvacuate,
 	}
 	words := []string{
 		placeholder.ReasonAnnouncing, placeholder.ReasonProbing, placeholder.ReasonConflict, placeholder.ReasonNoInterface, placeholder.ReasonNoNodeAddress,
