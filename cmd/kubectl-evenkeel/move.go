@@ -12,7 +12,6 @@ import (
 	"evenkeel.io/evenkeel/api/v1alpha1"
 	"evenkeel.io/evenkeel/controller/fleet"
 	"evenkeel.io/evenkeel/controller/ledger"
-	"evenkeel.io/evenkeel/controller/place"
 )
 
 func newMove(o *options) *cobra.Command {
@@ -88,14 +87,8 @@ func findVIP(vips []v1alpha1.VIP, name string) (*v1alpha1.VIP, error) {
 
 // refuse says why a node can't have a VIP, as far as that can be seen from here.
 func refuse(s snapshot, vip *v1alpha1.VIP, to string) error {
-	demand := fleet.Demand{Addresses: ledger.Addresses(vip), Tolerations: place.Tolerations(nil)}
-	for i := range s.pools {
-		if pool := &s.pools[i]; pool.Name == vip.Spec.Pool {
-			demand.Interfaces, demand.Selector, demand.Tolerations = pool.Spec.Interfaces, pool.Spec.NodeSelector, place.Tolerations(pool)
-		}
-	}
 	// Whether the exclude label counts is the controller's flag.
-	node, known := fleet.Of(s.vipNodes, s.nodes, fleet.Options{IgnoreExcludeLabel: true}, s.now).For(demand)[to]
+	node, known := fleet.Of(s.vipNodes, s.nodes, fleet.Options{IgnoreExcludeLabel: true}, s.now).For(s.demand(vip))[to]
 	switch {
 	case !known:
 		return fmt.Errorf("node %s has no announcer: kubectl get vipnodes lists the nodes that have", to)

@@ -68,7 +68,7 @@ func nodeRows(s snapshot) []nodeRow {
 		slices.Sort(r.vips)
 	}
 	for i := range s.traffic {
-		if r := rows[s.traffic[i].Name]; r != nil && s.now.Sub(s.traffic[i].Status.MeasuredAt.Time) < staleTraffic {
+		if r := rows[s.traffic[i].Name]; r != nil && s.fresh(&s.traffic[i]) {
 			r.bytes = s.traffic[i].Status.BytesPerSecond
 		}
 	}
@@ -80,9 +80,6 @@ func nodeRows(s snapshot) []nodeRow {
 	slices.SortFunc(list, func(a, b nodeRow) int { return cmp.Compare(a.name, b.name) })
 	return list
 }
-
-// staleTraffic is how old figures may be before they are as good as none.
-const staleTraffic = 5 * time.Minute
 
 // nodeState says what keeps VIPs off a node.
 func nodeState(node *corev1.Node, vipNode *v1alpha1.VIPNode, now time.Time) string {

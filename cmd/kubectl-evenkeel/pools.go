@@ -8,7 +8,6 @@ import (
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"evenkeel.io/evenkeel/api/v1alpha1"
@@ -73,20 +72,8 @@ func movesNow(p policy.Policy, situation policy.Situation, s snapshot) string {
 
 // heldVIPs counts the VIPs of a pool, and those that stay where they are by the reason that holds them.
 func heldVIPs(pool string, p policy.Policy, situation policy.Situation, s snapshot) (vips int, held string) {
-	annotations := map[types.NamespacedName]map[string]string{}
-	for i := range s.services {
-		annotations[types.NamespacedName{Namespace: s.services[i].Namespace, Name: s.services[i].Name}] = s.services[i].Annotations
-	}
-	bytes, all := map[string]int64{}, int64(0)
-	for i := range s.traffic {
-		if s.now.Sub(s.traffic[i].Status.MeasuredAt.Time) >= staleTraffic {
-			continue
-		}
-		for _, vip := range s.traffic[i].Status.VIPs {
-			bytes[vip.Name] += vip.BytesPerSecond
-			all += vip.BytesPerSecond
-		}
-	}
+	bytes, all := s.rates()
+	never := s.never()
 	count := map[policy.Reason]int{}
 	for i := range s.vips {
 		vip := &s.vips[i]
@@ -94,11 +81,7 @@ func heldVIPs(pool string, p policy.Policy, situation policy.Situation, s snapsh
 			continue
 		}
 		vips++
-		candidate := policy.Candidate{VIP: vip.Name, Moved: policy.MovedAt(vip), Bytes: bytes[vip.Name], AllBytes: all}
-		for _, ref := range vip.Spec.Services {
-			never, _ := policy.NeverRebalanced(annotations[types.NamespacedName{Namespace: ref.Namespace, Name: ref.Name}])
-			candidate.Never = candidate.Never || never
-		}
+		candidate := policy.Candidate{VIP: vip.Name, Never: never(vip), Moved: policy.MovedAt(vip), Bytes: bytes[vip.Name], AllBytes: all}
 		if hold := p.HoldsVIP(candidate, situation, s.now); hold != nil {
 			count[hold.Reason]++
 		}
