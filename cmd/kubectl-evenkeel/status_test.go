@@ -19,7 +19,7 @@ func TestStatus(t *testing.T) {
 	night.Status.Conditions = []metav1.Condition{{Type: v1alpha1.PoolBalanced, Status: metav1.ConditionFalse, Reason: "OutsideWindow"}}
 	moving := vip("192.0.2.13", "n2", "shop/mail")
 	moving.Annotations = map[string]string{placeholder.AnnotationMoveTo: "n1"}
-	moving.Status.LastMove = &v1alpha1.VIPMove{Reason: v1alpha1.ReasonRebalanced, Time: metav1.NewTime(now.Add(-time.Minute))}
+	moving.Status.LastMove = &v1alpha1.VIPMove{Reason: v1alpha1.ReasonNodeJoined, Time: metav1.NewTime(now.Add(-time.Minute))}
 	out, _, err := three(t, broken, night, moving).run(t, "status")
 	if err != nil {
 		t.Fatal(err)
