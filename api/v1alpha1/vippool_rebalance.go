@@ -128,8 +128,15 @@ type RebalanceMove struct {
 // PoolBalanced is True while the pool's VIPs are spread as evenly as promised; False says in a word what holds the moves back.
 const PoolBalanced = "Balanced"
 
-// ReasonRebalanced of a VIP's last move: it was moved to even out.
-const ReasonRebalanced = "Rebalanced"
+// Reasons of a VIP's last move that evened out, and one that a person asked for.
+const (
+	// ReasonNodeJoined: a node that joined or came back had less than its share.
+	ReasonNodeJoined = "NodeJoined"
+	// ReasonImbalance: deletions, failures or drains had left loads uneven.
+	ReasonImbalance = "Imbalance"
+	// ReasonUser: "kubectl evenkeel move", or the annotation that it writes.
+	ReasonUser = "User"
+)
 
 // ReasonInvalidRebalance: the rebalance policy can't be followed; the message names the fields. The pool is treated as one of
 // mode Manual meanwhile.

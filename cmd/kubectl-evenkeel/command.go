@@ -28,8 +28,8 @@ func newCommand(o *options) *cobra.Command {
 		Short: "See where virtual IPs are, even them out, move them, evacuate nodes",
 		Long: `See where Evenkeel's virtual IPs are and what holds moves back, even them out, move one, evacuate a node.
 
-Orders are labels, annotations and a field that the controller acts on, so kubectl can give each of them
-too: docs/rebalancing.md names them.`,
+Orders are labels and annotations that the controller acts on, so each of them can be given with kubectl
+label and kubectl annotate too: docs/rebalancing.md names them.`,
 		Version:       version.String(),
 		SilenceUsage:  true,
 		SilenceErrors: true,

@@ -6,9 +6,9 @@ import (
 	"slices"
 
 	"github.com/spf13/cobra"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"evenkeel.io/evenkeel/api/placeholder"
 	"evenkeel.io/evenkeel/api/v1alpha1"
 	"evenkeel.io/evenkeel/controller/fleet"
 	"evenkeel.io/evenkeel/controller/ledger"
@@ -21,8 +21,8 @@ func newMove(o *options) *cobra.Command {
 		Short: "Move one VIP to a node",
 		Long: `Move one VIP to a node. VIP is the name of a VIP object or one of its addresses.
 
-It sets spec.move of the VIP, which the controller clears when the VIP is there, or when it has said in an event of
-the Service why it can't be. Budget, windows and cooldown don't count: this is your decision.`,
+It sets the annotation ` + placeholder.AnnotationMoveTo + ` on the VIP, which the controller takes up and removes. An event on
+the Service says why the VIP stays where it is, where it can't be moved. Budget, windows and cooldown don't count: this is your decision.`,
 		Example:           "  kubectl evenkeel move 192.0.2.10 --to worker-3\n  kubectl evenkeel move 192-0-2-10 --to worker-3",
 		Args:              exactly("VIP", "kubectl evenkeel move 192.0.2.10 --to worker-3"),
 		ValidArgsFunction: o.completeVIPs,
@@ -58,10 +58,8 @@ func (o *options) move(cmd *cobra.Command, c client.Client, s snapshot, name, to
 	if err := refuse(s, vip, to); err != nil {
 		return err
 	}
-	changed := vip.DeepCopy()
-	changed.Spec.Move = &v1alpha1.MoveRequest{To: to, Reason: movedByUser, RequestedAt: metav1.NewTime(s.now)}
-	if err := c.Patch(cmd.Context(), changed, client.MergeFrom(vip)); err != nil {
-		return explain("asking VIP "+vip.Name+" to move", err)
+	if err := order(cmd.Context(), c, vip, "annotations", placeholder.AnnotationMoveTo, &to); err != nil {
+		return explain("annotating VIP "+vip.Name, err)
 	}
 	from := vip.Status.Node
 	if from == "" {
@@ -70,9 +68,6 @@ func (o *options) move(cmd *cobra.Command, c client.Client, s snapshot, name, to
 	_, err = fmt.Fprintf(o.streams.Out, "vip/%s is to move from %s to %s; \"kubectl get vip %s\" shows when it is there.\n", vip.Name, from, to, vip.Name)
 	return err
 }
-
-// movedByUser is what the VIP's status says of its last move.
-const movedByUser = "User"
 
 // findVIP finds a VIP by its name or one of its addresses, in whatever spelling.
 func findVIP(vips []v1alpha1.VIP, name string) (*v1alpha1.VIP, error) {

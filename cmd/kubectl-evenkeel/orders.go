@@ -7,6 +7,8 @@ import (
 
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"evenkeel.io/evenkeel/api/placeholder"
 )
 
 // order writes or, where value is nil, removes a label ("labels") or an annotation ("annotations") of an object.
@@ -21,8 +23,12 @@ func order(ctx context.Context, c client.Client, object client.Object, kind, key
 // printOrders lists the orders that the controller has yet to carry out.
 func (o *options) printOrders(s snapshot) error {
 	for i := range s.vips {
+		to, ordered := s.vips[i].Annotations[placeholder.AnnotationMoveTo]
 		if move := s.vips[i].Spec.Move; move != nil {
-			if _, err := fmt.Fprintf(o.streams.Out, "\nVIP %s is to move from %s to %s.", s.vips[i].Name, s.vips[i].Status.Node, move.To); err != nil {
+			to, ordered = move.To, true
+		}
+		if ordered {
+			if _, err := fmt.Fprintf(o.streams.Out, "\nVIP %s is to move from %s to %s.", s.vips[i].Name, s.vips[i].Status.Node, to); err != nil {
 				return err
 			}
 		}

@@ -53,7 +53,7 @@ func situationOf(pool *v1alpha1.VIPPool, s snapshot) policy.Situation {
 		situation.Moves = pool.Status.Rebalance.Moves
 	}
 	for i := range s.vips {
-		if s.vips[i].Spec.Pool == pool.Name && s.vips[i].Spec.Move != nil {
+		if move := s.vips[i].Spec.Move; s.vips[i].Spec.Pool == pool.Name && move != nil && policy.EvensOut(move.Reason) {
 			situation.UnderWay++
 		}
 	}

@@ -18,8 +18,8 @@ func TestStatus(t *testing.T) {
 	}}})
 	night.Status.Conditions = []metav1.Condition{{Type: v1alpha1.PoolBalanced, Status: metav1.ConditionFalse, Reason: "OutsideWindow"}}
 	moving := vip("192.0.2.13", "n2", "shop/mail")
-	moving.Spec.Move = &v1alpha1.MoveRequest{To: "n1", Reason: movedByUser}
-	moving.Status.LastMove = &v1alpha1.VIPMove{Reason: v1alpha1.ReasonRebalanced, Time: metav1.NewTime(now.Add(-time.Minute))}
+	moving.Annotations = map[string]string{placeholder.AnnotationMoveTo: "n1"}
+	moving.Status.LastMove = &v1alpha1.VIPMove{Reason: v1alpha1.ReasonNodeJoined, Time: metav1.NewTime(now.Add(-time.Minute))}
 	out, _, err := three(t, broken, night, moving).run(t, "status")
 	if err != nil {
 		t.Fatal(err)
@@ -30,7 +30,7 @@ func TestStatus(t *testing.T) {
 		"POOL", "MODE", "BALANCED", "HELD VIPS", "MAY MOVE NOW",
 		"broken", "Manual", "unknown", "none", "no: its policy can't be followed",
 		"night", "Window", "no: OutsideWindow", "none", "no: OutsideWindow until ", "(in 7h",
-		"office", "4", "Auto", "unknown", "1 Cooldown, 1 Never", "no: MovesUnderWay",
+		"office", "4", "Auto", "unknown", "1 Cooldown, 1 Never", "yes, 60 more within the hour",
 		"VIP 192-0-2-13 is to move from n2 to n1.")
 }
 

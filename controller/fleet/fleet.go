@@ -73,6 +73,12 @@ type Demand struct {
 	Tolerations []corev1.Toleration
 }
 
+// Objects are a node's Node and VIPNode, either of which may be nil. They must not be changed.
+func (f Fleet) Objects(name string) (*corev1.Node, *v1alpha1.VIPNode) {
+	m := f.members[name]
+	return m.node, m.vipNode
+}
+
 // For says what each node is to a VIP.
 func (f Fleet) For(d Demand) map[string]failover.Node {
 	selector, err := metav1.LabelSelectorAsSelector(d.Selector)

@@ -3,6 +3,8 @@ package rebalance
 import (
 	"slices"
 	"strings"
+
+	"evenkeel.io/evenkeel/api/v1alpha1"
 )
 
 // MaxCapacity is the largest capacity that counts as such; larger ones count as this. Levels stay exact up to it.
@@ -50,9 +52,9 @@ type Reason string
 // Reasons of moves.
 const (
 	// NodeJoined: a node that joined or returned has less than its share.
-	NodeJoined Reason = "NodeJoined"
+	NodeJoined Reason = v1alpha1.ReasonNodeJoined
 	// Imbalance: deletions, failures or drains have left loads uneven.
-	Imbalance Reason = "Imbalance"
+	Imbalance Reason = v1alpha1.ReasonImbalance
 )
 
 // Move takes a VIP's active place to another node.

@@ -17,6 +17,7 @@ import (
 	"evenkeel.io/evenkeel/controller/fleet"
 	"evenkeel.io/evenkeel/controller/ledger"
 	"evenkeel.io/evenkeel/controller/place"
+	"evenkeel.io/evenkeel/controller/rebalancer"
 	"evenkeel.io/evenkeel/controller/service"
 	"evenkeel.io/evenkeel/controller/standby"
 	"evenkeel.io/evenkeel/controller/vip"
@@ -43,6 +44,7 @@ type followers struct {
 	nodes   *fleet.Book
 	reports *vip.Reports
 	spread  *standby.Spreader
+	evener  *rebalancer.Rebalancer
 }
 
 // addFeed has the followers follow the watches from now on, leader or not, and opens the ledger when this process leads.
@@ -85,6 +87,7 @@ func (to followers) seenPod(pod *corev1.Pod) {
 	to.keeper.Observed(pod.Labels[placeholder.LabelVIP], pod.Name)
 	to.book.ObservePod(pod)
 	to.spread.Poke()
+	to.evener.Poke()
 }
 
 func (to followers) gonePod(pod *corev1.Pod) {
@@ -92,6 +95,7 @@ func (to followers) gonePod(pod *corev1.Pod) {
 	to.book.ForgetPod(pod.Name)
 	to.reports.Forget(pod.UID)
 	to.spread.Poke()
+	to.evener.Poke()
 }
 
 // object is a pointer to an API object.

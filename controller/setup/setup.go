@@ -30,6 +30,8 @@ import (
 	"evenkeel.io/evenkeel/controller/metrics"
 	"evenkeel.io/evenkeel/controller/place"
 	"evenkeel.io/evenkeel/controller/pool"
+	"evenkeel.io/evenkeel/controller/rebalance/policy"
+	"evenkeel.io/evenkeel/controller/rebalancer"
 	"evenkeel.io/evenkeel/controller/service"
 	"evenkeel.io/evenkeel/controller/serving"
 	"evenkeel.io/evenkeel/controller/standby"
@@ -118,6 +120,12 @@ func Add(ctx context.Context, mgr manager.Manager, o Options) error {
 	}
 	spreader := standby.New(standby.Spreader{Client: mgr.GetClient(), Clock: now, Namespace: o.Look.Namespace, Nodes: nodes, Demand: vips.Demand})
 	nodes.OnChange(spreader.Poke)
+	evener := rebalancer.New(rebalancer.Rebalancer{
+		Client: mgr.GetClient(), Clock: now, Namespace: o.Look.Namespace, Nodes: nodes, Ledger: book, Teller: teller,
+		Demand: vips.Demand, Defaults: policy.Default(),
+	})
+	nodes.OnChange(evener.Poke)
+	book.OnChange(func(ledger.Change) { evener.Poke() })
 	pools := &pool.Reconciler{Client: mgr.GetClient(), Clock: now, Ledger: book, Written: written.New()}
 
 	for _, add := range []func() error{
@@ -126,7 +134,13 @@ func Add(ctx context.Context, mgr manager.Manager, o Options) error {
 		func() error { return addSuspects(mgr, nodes, suspect) },
 		func() error { return addPools(mgr, book, pools) },
 		func() error { return mgr.Add(spreader) },
-		func() error { return addFeed(ctx, mgr, followers{book, keeper, nodes, reports, spreader}, services) },
+		func() error { return mgr.Add(evener) },
+		func() error {
+			return ctrlmetrics.Registry.Register(rebalancer.Collector{Rebalancer: evener, Elected: mgr.Elected()})
+		},
+		func() error {
+			return addFeed(ctx, mgr, followers{book, keeper, nodes, reports, spreader, evener}, services)
+		},
 	} {
 		if err := add(); err != nil {
 			return err

@@ -97,6 +97,9 @@ func (r *Reconciler) reconcile(ctx context.Context, vip *v1alpha1.VIP) (time.Dur
 		}
 		return r.release(ctx, vip)
 	}
+	if vip, err = r.takeOrder(ctx, vip); err != nil {
+		return 0, err
+	}
 	pool, err := r.pool(ctx, vip.Spec.Pool)
 	if err != nil {
 		return 0, err

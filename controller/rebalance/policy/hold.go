@@ -160,8 +160,13 @@ func pending(at time.Time, span time.Duration, now time.Time) (until time.Time, 
 
 // MovedAt is when a VIP was last moved to even out, as its status remembers: a move for another reason since then makes it forget.
 func MovedAt(vip *v1alpha1.VIP) time.Time {
-	if last := vip.Status.LastMove; last != nil && last.Reason == v1alpha1.ReasonRebalanced {
+	if last := vip.Status.LastMove; last != nil && EvensOut(last.Reason) {
 		return last.Time.Time
 	}
 	return time.Time{}
+}
+
+// EvensOut says whether a reason for a move is one of those that even out.
+func EvensOut(reason string) bool {
+	return reason == v1alpha1.ReasonNodeJoined || reason == v1alpha1.ReasonImbalance
 }

@@ -112,7 +112,7 @@ func TestMovedAt(t *testing.T) {
 	if !MovedAt(vip).IsZero() {
 		t.Error("it never moved")
 	}
-	vip.Status.LastMove = &v1alpha1.VIPMove{Reason: v1alpha1.ReasonRebalanced, Time: metav1.NewTime(noon)}
+	vip.Status.LastMove = &v1alpha1.VIPMove{Reason: v1alpha1.ReasonNodeJoined, Time: metav1.NewTime(noon)}
 	if !MovedAt(vip).Equal(noon) {
 		t.Error("it was moved to even out at noon")
 	}

@@ -1,0 +1,130 @@
+// Package survey looks at a cluster and says which VIPs are to be moved to even it out, which of these moves may begin now, and what
+// holds the others back. It is pure: the controller carries out what it says, and "kubectl evenkeel rebalance --dry-run" prints it.
+package survey
+
+import (
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"evenkeel.io/evenkeel/api/v1alpha1"
+	"evenkeel.io/evenkeel/controller/failover"
+	"evenkeel.io/evenkeel/controller/fleet"
+	"evenkeel.io/evenkeel/controller/rebalance"
+	"evenkeel.io/evenkeel/controller/rebalance/policy"
+)
+
+// Cluster is what is looked at. Nothing in it is changed.
+type Cluster struct {
+	Now   time.Time
+	VIPs  []*v1alpha1.VIP
+	Pools []*v1alpha1.VIPPool
+	// Pods are the placeholders.
+	Pods  []corev1.Pod
+	Nodes fleet.Fleet
+	// Able says since when a node has been able to announce; zero: for long.
+	Able func(node string) time.Time
+	// Traffic of VIPs in bytes a second, as far as it has been measured lately.
+	Traffic map[string]int64
+	// Demand says what a VIP asks of nodes; false: it isn't known.
+	Demand func(vip *v1alpha1.VIP) (fleet.Demand, bool)
+	// Never says whether a VIP's Service keeps it where it is.
+	Never func(vip *v1alpha1.VIP) bool
+	// Defaults of what pools' policies leave open.
+	Defaults policy.Policy
+}
+
+// Held is what holds back moves of a pool's VIPs, of one VIP, or to a node: the others of Pool, VIP and Node are empty.
+type Held struct {
+	Pool, VIP, Node string
+	policy.Hold
+}
+
+// Outlook is what a survey finds.
+type Outlook struct {
+	rebalance.Proposal
+	// Begin are the moves that may begin now, in order.
+	Begin []rebalance.Move
+	// Even: no moves are missing.
+	Even bool
+	// Held is what holds moves back that would even out; it may be empty where none would.
+	Held []Held
+	// Served are the pools whose request to even out now asks for nothing more.
+	Served []string
+	// Again is when time alone changes the answer; zero: it doesn't.
+	Again time.Time
+}
+
+// Of surveys a cluster. It takes time in proportion to VIPs times nodes, but only where something is uneven.
+func Of(c Cluster) Outlook {
+	s := newSurveyor(c)
+	snapshot := s.snapshot()
+	var out Outlook
+	if rough(snapshot) {
+		s.allow(snapshot)
+		out.Proposal = rebalance.Plan(snapshot)
+	} else { // the rule: what VIPs ask of nodes needn't be looked at
+		out.Before = snapshot.Distribution()
+		out.After = out.Before
+	}
+	out.Begin = s.begin(out.Moves)
+	short := false
+	if len(out.Areas) > 0 {
+		for _, area := range rebalance.Classify(snapshot.Apply(out.Moves...)) {
+			short = short || area.Uneven
+		}
+	}
+	out.Even = len(out.Moves) == 0 && !short
+	out.Held = s.holds(out.Moves, short)
+	waiting := s.byPool(out.Moves)
+	for _, name := range s.names {
+		if p := s.pools[name]; p.situation.Requested && len(waiting[name]) == 0 && p.situation.UnderWay == 0 {
+			out.Served = append(out.Served, name)
+		}
+	}
+	for _, h := range out.Held {
+		if !h.Until.IsZero() && (out.Again.IsZero() || h.Until.Before(out.Again)) {
+			out.Again = h.Until
+		}
+	}
+	return out
+}
+
+// rough says whether two nodes differ by more than is left alone. Where none do, no area is uneven either.
+func rough(s rebalance.Snapshot) bool {
+	limit := max(1, s.Threshold)
+	for _, vip := range s.VIPs {
+		limit = max(limit, vip.Weight)
+	}
+	return s.Distribution().Spread() > limit
+}
+
+// surveyor is one survey under way.
+type surveyor struct {
+	Cluster
+	pools map[string]*pool
+	names []string // of the pools, in order
+	// open are the nodes that may be given a VIP that asks nothing.
+	nodes  map[string]failover.Node
+	places map[string]*place
+	vips   map[string]*v1alpha1.VIP
+	total  int64 // traffic of all VIPs
+	// heldVIPs are the VIPs that stay though their pool may move some; settling are the nodes that have not been able for long enough.
+	heldVIPs map[string]policy.Hold
+	settling map[string]policy.Hold
+}
+
+func newSurveyor(c Cluster) *surveyor {
+	s := &surveyor{
+		Cluster: c, places: sortOut(c.Pods), nodes: c.Nodes.For(fleet.Demand{}), vips: map[string]*v1alpha1.VIP{},
+		heldVIPs: map[string]policy.Hold{}, settling: map[string]policy.Hold{},
+	}
+	for _, bytes := range c.Traffic {
+		s.total += bytes
+	}
+	for _, vip := range c.VIPs {
+		s.vips[vip.Name] = vip
+	}
+	s.readPools()
+	return s
+}
