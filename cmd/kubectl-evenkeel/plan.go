@@ -54,6 +54,11 @@ func (o *options) printPlan(s snapshot, pools []v1alpha1.VIPPool) error {
 	if err := printTable(out, table, false); err != nil {
 		return err
 	}
+	if len(planned.held) > 0 {
+		if _, err := fmt.Fprintln(out); err != nil {
+			return err
+		}
+	}
 	for _, sentence := range planned.held {
 		if _, err := fmt.Fprintln(out, sentence); err != nil {
 			return err
