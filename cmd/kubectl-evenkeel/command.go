@@ -16,8 +16,6 @@ type options struct {
 	clock   clock.PassiveClock
 	// connect makes a client; it asks the API server nothing yet.
 	connect func() (client.Client, error)
-	// plan says which moves would even the VIPs out; nil: this build has no planner.
-	plan planner
 
 	namespace string
 }

@@ -17,7 +17,6 @@ func main() {
 		streams: genericiooptions.IOStreams{In: os.Stdin, Out: os.Stdout, ErrOut: os.Stderr},
 		clock:   clock.RealClock{},
 		connect: connectWith(flags),
-		plan:    planBySurvey,
 	})
 	flags.Namespace = nil // ours means another one
 	flags.AddFlags(cmd.PersistentFlags())

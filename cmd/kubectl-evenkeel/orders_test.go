@@ -118,23 +118,3 @@ func TestRebalanceNow(t *testing.T) {
 		t.Error(err)
 	}
 }
-
-func TestDryRun(t *testing.T) {
-	u := three(t)
-	u.plan = func(s snapshot, pools []v1alpha1.VIPPool) (plan, error) {
-		return plan{
-			moves:  []plannedMove{{vip: "192-0-2-11", from: "n1", to: "n3", reason: "n1 has 2, n3 none"}},
-			before: map[string]int64{"n1": 2, "n2": 1, "n3": 0}, after: map[string]int64{"n1": 1, "n2": 1, "n3": 1},
-			held: []string{"192-0-2-10 stays: Never."},
-		}, nil
-	}
-	out, _, err := u.run(t, "rebalance", "--dry-run")
-	if err != nil {
-		t.Fatal(err)
-	}
-	contains(t, out, "VIP", "FROM", "TO", "WHY", "192-0-2-11", "n1", "n3", "n1 has 2", "NODE", "WEIGHT BEFORE", "WEIGHT AFTER", "n1", "2", "1", "192-0-2-10 stays")
-	var p v1alpha1.VIPPool
-	if u.get(t, "office", &p); len(p.Annotations) > 0 {
-		t.Errorf("a dry run wrote %v", p.Annotations)
-	}
-}

@@ -4,12 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-
-	"evenkeel.io/evenkeel/api/v1alpha1"
 )
-
-// planner says which moves would even out the VIPs of pools; it is the controller's own planner behind a reading of the snapshot.
-type planner func(s snapshot, pools []v1alpha1.VIPPool) (plan, error)
 
 // plan is what evening out would do.
 type plan struct {
@@ -25,11 +20,7 @@ type plannedMove struct {
 }
 
 // printPlan shows what evening out would do.
-func (o *options) printPlan(s snapshot, pools []v1alpha1.VIPPool) error {
-	planned, err := o.plan(s, pools)
-	if err != nil {
-		return err
-	}
+func (o *options) printPlan(planned plan) error {
 	out := o.streams.Out
 	if len(planned.moves) == 0 {
 		if _, err := fmt.Fprintln(out, "Nothing would be moved."); err != nil {

@@ -11,23 +11,27 @@ import (
 
 	"evenkeel.io/evenkeel/api/placeholder"
 	"evenkeel.io/evenkeel/api/v1alpha1"
+	"evenkeel.io/evenkeel/controller/fleet"
 	"evenkeel.io/evenkeel/controller/rebalance/policy"
 )
 
 func newRebalance(o *options) *cobra.Command {
 	var now, dryRun bool
+	var nodes fleet.Options
 	cmd := &cobra.Command{
-		Use:   "rebalance --now [POOL...]",
-		Short: "Even VIPs out now, whatever the pools' windows",
-		Long: `Even the VIPs of the named pools out now, or those of all pools.
+		Use:   "rebalance --dry-run|--now [POOL...]",
+		Short: "Show how VIPs would be evened out, or even them out now, whatever the pools' windows",
+		Long: `Show how the VIPs of the named pools, or of all, would be evened out, or even them out now.
 
-It sets the annotation ` + placeholder.AnnotationRebalanceNow + ` on the pools, which the controller follows for an hour at most. Windows, mode
-Manual and the traffic limit are lifted; budget, cooldown, settling nodes, Services that say never, and mode Off are not.`,
-		Example:           "  kubectl evenkeel rebalance --now\n  kubectl evenkeel rebalance --now office",
+--dry-run plans as the controller does, by the default policy where pools leave something open, and changes nothing.
+
+--now sets the annotation ` + placeholder.AnnotationRebalanceNow + ` on the pools, which the controller follows for an hour at most. Windows,
+mode Manual and the traffic limit are lifted; budget, cooldown, settling nodes, Services that say never, and mode Off are not.`,
+		Example:           "  kubectl evenkeel rebalance --dry-run\n  kubectl evenkeel rebalance --now\n  kubectl evenkeel rebalance --now office",
 		ValidArgsFunction: o.completePools,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if now == dryRun {
-				return o.askWhich()
+				return errors.New("say either --dry-run, to see the moves, or --now, to have them made")
 			}
 			c, err := o.connect()
 			if err != nil {
@@ -42,24 +46,15 @@ Manual and the traffic limit are lifted; budget, cooldown, settling nodes, Servi
 				return err
 			}
 			if dryRun {
-				return o.printPlan(s, pools)
+				return o.printPlan(planFor(s, pools, nodes))
 			}
 			return o.rebalanceNow(cmd, c, s, pools)
 		},
 	}
 	cmd.Flags().BoolVar(&now, "now", false, "Even out now.")
-	if o.plan != nil {
-		cmd.Use = "rebalance --dry-run|--now [POOL...]"
-		cmd.Flags().BoolVar(&dryRun, "dry-run", false, "Show the moves that would even out, and change nothing.")
-	}
+	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "Show the moves that would even out, and change nothing.")
+	cmd.Flags().BoolVar(&nodes.IgnoreExcludeLabel, "ignore-exclude-label", false, "With --dry-run: as the controller's flag says.")
 	return cmd
-}
-
-func (o *options) askWhich() error {
-	if o.plan == nil {
-		return errors.New("say --now to even out now")
-	}
-	return errors.New("say either --dry-run, to see the moves, or --now, to have them made")
 }
 
 // choose returns the named pools, all where none is named.

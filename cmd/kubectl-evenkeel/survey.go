@@ -13,8 +13,8 @@ import (
 	"evenkeel.io/evenkeel/controller/rebalance/survey"
 )
 
-// planBySurvey plans as the controller does, with its default policy, and shows the moves of the pools' VIPs.
-func planBySurvey(s snapshot, pools []v1alpha1.VIPPool) (plan, error) {
+// planFor plans as the controller does, with its default policy, and shows the moves of the pools' VIPs.
+func planFor(s snapshot, pools []v1alpha1.VIPPool, nodes fleet.Options) plan {
 	able := map[string]time.Time{}
 	for i := range s.nodes {
 		for j := range s.vipNodes {
@@ -25,7 +25,7 @@ func planBySurvey(s snapshot, pools []v1alpha1.VIPPool) (plan, error) {
 	}
 	traffic, _ := s.rates()
 	cluster := survey.Cluster{
-		Now: s.now, Pods: s.pods, Nodes: fleet.Of(s.vipNodes, s.nodes, fleet.Options{}, s.now),
+		Now: s.now, Pods: s.pods, Nodes: fleet.Of(s.vipNodes, s.nodes, nodes, s.now),
 		Able: func(node string) time.Time { return able[node] }, Traffic: traffic,
 		Demand: func(vip *v1alpha1.VIP) (fleet.Demand, bool) { return s.demand(vip), true }, Never: s.never(), Defaults: policy.Default(),
 	}
@@ -59,7 +59,7 @@ func planBySurvey(s snapshot, pools []v1alpha1.VIPPool) (plan, error) {
 			planned.held = append(planned.held, sentence(survey.Held{Node: node, Hold: *hold}, s.now))
 		}
 	}
-	return planned, nil
+	return planned
 }
 
 func weights(d rebalance.Distribution) map[string]int64 {

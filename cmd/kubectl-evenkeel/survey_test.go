@@ -32,13 +32,18 @@ func four(t *testing.T, readyFor time.Duration, policy *v1alpha1.RebalancePolicy
 		}
 		objects = append(objects, vip(address, "n1", "shop/"+name), active, service("shop", name, never))
 	}
-	return tool{client: clusterOf(t, interceptor.Funcs{}, objects...), plan: planBySurvey}
+	return tool{client: clusterOf(t, interceptor.Funcs{}, objects...)}
 }
 
 func TestDryRunPlansAsTheControllerDoes(t *testing.T) {
-	out, _, err := four(t, 0, nil).run(t, "rebalance", "--dry-run")
+	u := four(t, 0, nil)
+	out, _, err := u.run(t, "rebalance", "--dry-run")
 	if err != nil {
 		t.Fatal(err)
+	}
+	var p v1alpha1.VIPPool
+	if u.get(t, "office", &p); len(p.Annotations) > 0 {
+		t.Errorf("a dry run wrote %v", p.Annotations)
 	}
 	contains(t, out, "VIP", "FROM", "TO", "WHY", "192-0-2-11", "n1", "n2", "Imbalance", "192-0-2-12", "NODE", "n1", "4", "2", "n2", "0", "2", "Moves of pool office: held by MovesUnderWay")
 }
