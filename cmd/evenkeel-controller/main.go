@@ -117,6 +117,7 @@ func run(ctx context.Context, o *options) error {
 		Workers:    o.workers,
 		Nodes:      fleet.Options{IgnoreExcludeLabel: o.ignoreExcludeLabel},
 		Health:     meter,
+		Rebalance:  o.rebalance,
 	})
 	if err != nil {
 		return err

@@ -11,6 +11,7 @@ import (
 	logsapi "k8s.io/component-base/logs/api/v1"
 
 	"evenkeel.io/evenkeel/api/placeholder"
+	"evenkeel.io/evenkeel/controller/rebalance/policy"
 )
 
 // options are the command's flags.
@@ -31,6 +32,7 @@ type options struct {
 	workers           int
 
 	ignoreExcludeLabel bool
+	rebalance          policy.Policy
 	logging            *logsapi.LoggingConfiguration
 }
 
@@ -50,6 +52,7 @@ func defaultOptions() *options {
 		// Not system-node-critical: it may move, and must never push a node's own agents aside.
 		priorityClass: "system-cluster-critical",
 		workers:       8,
+		rebalance:     policy.Default(),
 		logging:       logsapi.NewLoggingConfiguration(),
 	}
 }
@@ -76,6 +79,8 @@ func (o *options) flagSets() flag.NamedFlagSets {
 	fs.StringVar(&o.placeholderImage, "placeholder-image", o.placeholderImage, "Image of the placeholders' container, which does nothing.")
 	fs.StringVar(&o.priorityClass, "placeholder-priority-class", o.priorityClass, "PriorityClass of the placeholders. Empty: the default one (for clusters whose quotas allow critical pods in kube-system alone).")
 
+	o.rebalance.AddFlags(sets.FlagSet("evening out"))
+
 	logsapi.AddFlags(o.logging, sets.FlagSet("logs"))
 	global := sets.FlagSet("global")
 	global.Bool("version", false, "Print the version and quit.")
@@ -100,7 +105,7 @@ func (o *options) validate() error {
 	check(o.workers > 0 && o.workers <= 256, "--workers: %d is not between 1 and 256", o.workers)
 	check(o.addressLifetime >= time.Second, "--address-lifetime: %s is less than a second, the kernel's granularity", o.addressLifetime)
 	check(o.linger >= 0, "--linger must not be negative")
-	return errors.Join(errs...)
+	return errors.Join(append(errs, o.rebalance.Validate())...)
 }
 
 // flagSet joins the groups into one set.

@@ -50,6 +50,8 @@ type Options struct {
 	Workers int
 	// Nodes says which nodes may announce beside what their announcers tell.
 	Nodes fleet.Options
+	// Rebalance is what pools' policies leave open. Without a mode: policy.Default().
+	Rebalance policy.Policy
 	// Health of the API server, as the manager's own requests show it.
 	Health vip.Health
 }
@@ -120,9 +122,12 @@ func Add(ctx context.Context, mgr manager.Manager, o Options) error {
 	}
 	spreader := standby.New(standby.Spreader{Client: mgr.GetClient(), Clock: now, Namespace: o.Look.Namespace, Nodes: nodes, Demand: vips.Demand})
 	nodes.OnChange(spreader.Poke)
+	if o.Rebalance.Mode == "" {
+		o.Rebalance = policy.Default()
+	}
 	evener := rebalancer.New(rebalancer.Rebalancer{
 		Client: mgr.GetClient(), Clock: now, Namespace: o.Look.Namespace, Nodes: nodes, Ledger: book, Teller: teller,
-		Demand: vips.Demand, Defaults: policy.Default(),
+		Demand: vips.Demand, Defaults: o.Rebalance,
 	})
 	nodes.OnChange(evener.Poke)
 	book.OnChange(func(ledger.Change) { evener.Poke() })

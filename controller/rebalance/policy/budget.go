@@ -36,14 +36,15 @@ func Record(moves []v1alpha1.RebalanceMove, vip string, now time.Time) []v1alpha
 	return append(Recent(moves, now), v1alpha1.RebalanceMove{VIP: vip, Time: at})
 }
 
-// Left is how many moves may begin now as far as the budget goes, and, where none may, when one may again.
+// Left is how many moves may begin now as far as the budget goes, and, where none may, when one may again. A budget below one in an
+// hour counts as one.
 func (p Policy) Left(moves []v1alpha1.RebalanceMove, now time.Time) (left int, again time.Time) {
-	recent := Recent(moves, now)
-	if left = p.PerHour - len(recent); left > 0 {
+	recent, perHour := Recent(moves, now), max(1, p.PerHour)
+	if left = perHour - len(recent); left > 0 {
 		return left, time.Time{}
 	}
 	// The budget may have been larger when they were made: so many must grow old that one fewer than allowed is left.
-	return 0, recent[len(recent)-p.PerHour].Time.Add(budgetSpan)
+	return 0, recent[len(recent)-perHour].Time.Add(budgetSpan)
 }
 
 // lastMove is when a VIP's last recorded move began; zero: none is on record.
