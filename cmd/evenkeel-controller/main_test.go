@@ -24,6 +24,7 @@ func TestFlags(t *testing.T) {
 		{name: "a namespace that is none", args: []string{"--namespace", "A b"}, err: "--namespace"},
 		{name: "a lifetime below the kernel's granularity", args: []string{"--address-lifetime", "10ms"}, err: "--address-lifetime"},
 		{name: "no class", args: []string{"--load-balancer-class", ""}, err: "--load-balancer-class"},
+		{name: "a mode of evening out that only pools have", args: []string{"--rebalance-mode", "Window"}, err: "--rebalance-mode"},
 		{name: "no workers", args: []string{"--workers", "0"}, err: "--workers"},
 	}
 	for _, tt := range tests {
