@@ -141,6 +141,32 @@ var sizes = []struct {
 			vip.Allowed = append(some(all, first, 800+r.IntN(50)), some(all, first+850+r.IntN(40), 100)...)
 		})
 	}},
+	{"every other VIP may be on 100 nodes only", func() Snapshot {
+		var few []string
+		return large(1000, 5000, 500, func(_ *rand.Rand, i int, vip *VIP, all []string) {
+			if few == nil {
+				few = all[450:550]
+			}
+			if i%2 == 0 {
+				vip.Allowed = few
+			}
+		})
+	}},
+	{"capacities of 1 to 40, every other VIP may be on 100 nodes only", func() Snapshot {
+		var few []string
+		s := large(1000, 5000, 500, func(_ *rand.Rand, i int, vip *VIP, all []string) {
+			if few == nil {
+				few = all[450:550]
+			}
+			if i%2 == 0 {
+				vip.Allowed = few
+			}
+		})
+		for i, name := range names(s) {
+			s.Nodes[name] = Node{Capacity: int64(1 + i*7%40)}
+		}
+		return s
+	}},
 	{"capacities of 1 to 40", func() Snapshot {
 		s := large(1000, 5000, 500, nil)
 		for i, name := range names(s) {
