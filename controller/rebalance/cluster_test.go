@@ -47,7 +47,7 @@ func counts(s Snapshot) []int {
 func aCluster(t *rapid.T, mostNodes, mostVIPs int, weights []int64) Snapshot {
 	s := Snapshot{Nodes: nodes(rapid.IntRange(1, mostNodes).Draw(t, "nodes")), VIPs: map[string]VIP{}}
 	all := names(s)
-	capacities := rapid.SampledFrom([][]int64{{1}, {1}, {1, 2}, {0, 3, 7, 10}}).Draw(t, "capacities")
+	capacities := rapid.SampledFrom([][]int64{{1}, {1}, {1, 2}, {0, 3, 7, 10}, {1000, 25000, 1000000}}).Draw(t, "capacities")
 	for _, name := range all {
 		s.Nodes[name] = Node{
 			Capacity: rapid.SampledFrom(capacities).Draw(t, "capacity"),

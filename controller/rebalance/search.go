@@ -171,8 +171,8 @@ func mix(x uint64) uint64 {
 	return x ^ x>>33
 }
 
-// boundScale divides levels finely enough for a bound.
-const boundScale = 1 << 20
+// boundScale divides levels finely enough for a bound: times a load of millions and a capacity of a million it fits 64 bits.
+const boundScale = 1 << 16
 
 // bound is a number of moves that every plan needs at least. In an even area there is a level that no node is above and all nodes
 // are at most the largest weight below. The higher that level, the fewer VIPs must leave nodes, and the more must be brought to some.
