@@ -6,7 +6,7 @@ import (
 )
 
 // searchWork bounds a search by how many nodes and VIPs it looks at rather than by a time, so that the plan doesn't depend on the
-// machine's speed. It is some 50 ms.
+// machine's speed. It is a few tenths of a second at most.
 const searchWork = 20_000_000
 
 // search looks for a plan of a given number of moves in an area of different weights.
