@@ -4,7 +4,8 @@ package rebalance
 type Area struct {
 	// Nodes by name with what they carry.
 	Nodes Distribution
-	VIPs  int
+	// VIPs that are active there, and how many of them are held.
+	VIPs, Held int
 	// Spread is how far the nodes differ, as a weight; Limit is up to where that is left alone.
 	Spread, Limit int64
 	// Fullest and Emptiest are the nodes that differ most; Emptiest may be none.
@@ -28,6 +29,11 @@ func (a *area) classify() Area {
 	c := Area{
 		Nodes: append(Distribution(nil), a.shares...), VIPs: len(a.vips),
 		Spread: spread, Limit: max(a.largest, a.threshold), Fullest: a.nodes[fullest],
+	}
+	for _, vip := range a.vips {
+		if vip.held {
+			c.Held++
+		}
 	}
 	if emptiest >= 0 {
 		c.Emptiest = a.nodes[emptiest]

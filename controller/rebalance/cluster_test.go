@@ -47,7 +47,7 @@ func counts(s Snapshot) []int {
 func aCluster(t *rapid.T, mostNodes, mostVIPs int, weights []int64) Snapshot {
 	s := Snapshot{Nodes: nodes(rapid.IntRange(1, mostNodes).Draw(t, "nodes")), VIPs: map[string]VIP{}}
 	all := names(s)
-	capacities := rapid.SampledFrom([][]int64{{1}, {1}, {1, 2}, {0, 3, 7, 10}}).Draw(t, "capacities")
+	capacities := rapid.SampledFrom([][]int64{{1}, {1}, {1, 2}, {0, 3, 7, 10}, {1000, 25000, 1000000}}).Draw(t, "capacities")
 	for _, name := range all {
 		s.Nodes[name] = Node{
 			Capacity: rapid.SampledFrom(capacities).Draw(t, "capacity"),
@@ -140,6 +140,32 @@ var sizes = []struct {
 			first := r.IntN(1000)
 			vip.Allowed = append(some(all, first, 800+r.IntN(50)), some(all, first+850+r.IntN(40), 100)...)
 		})
+	}},
+	{"every other VIP may be on 100 nodes only", func() Snapshot {
+		var few []string
+		return large(1000, 5000, 500, func(_ *rand.Rand, i int, vip *VIP, all []string) {
+			if few == nil {
+				few = all[450:550]
+			}
+			if i%2 == 0 {
+				vip.Allowed = few
+			}
+		})
+	}},
+	{"capacities of 1 to 40, every other VIP may be on 100 nodes only", func() Snapshot {
+		var few []string
+		s := large(1000, 5000, 500, func(_ *rand.Rand, i int, vip *VIP, all []string) {
+			if few == nil {
+				few = all[450:550]
+			}
+			if i%2 == 0 {
+				vip.Allowed = few
+			}
+		})
+		for i, name := range names(s) {
+			s.Nodes[name] = Node{Capacity: int64(1 + i*7%40)}
+		}
+		return s
 	}},
 	{"capacities of 1 to 40", func() Snapshot {
 		s := large(1000, 5000, 500, nil)

@@ -19,8 +19,10 @@
 // or moves at its price, and each node takes units at levels that rise with its load. Where even can't be reached for what VIPs are
 // allowed, the flow comes as near as possible: no other assignment has a smaller largest load, or a smaller second one, and so on.
 // Where weights differ the question is a form of bin packing. A greedy plan moves what lessens the largest difference most; a
-// lower bound often shows that nothing shorter exists; otherwise a search looks for a shorter plan, and gives up after a fixed number
-// of steps rather than a time, so that the answer doesn't depend on the machine.
+// lower bound often shows that nothing shorter exists; otherwise, in areas of up to some 20,000 pairs of a VIP and a node, a search
+// looks for a shorter plan, and gives up after a fixed amount of work rather than a time, so that the answer doesn't depend on the
+// machine. In a larger area where VIPs of different weights are allowed on few nodes each, a plan may end short of even; as it
+// moves each VIP at most once, the next one then may come nearer.
 //
 // # In which order
 //

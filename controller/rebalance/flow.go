@@ -42,9 +42,10 @@ type flow struct {
 	end       cost // potential of the end of all paths
 	distance  []cost
 	state     []mark
-	unsettled set // nodes that no shortest path is known to, while paths are looked for
-	alive     set // nodes that may still lead to an end, while paths are taken
-	queue     heap[reached]
+	// alive are the nodes that may still lead to an end, while paths are taken, by their potentials: shortest paths lead from a class
+	// only to nodes of the class's own.
+	alive map[cost]set
+	queue heap[reached]
 }
 
 const byClass = -1
@@ -96,7 +97,6 @@ func newFlow(a *area, level levels) *flow {
 		area: a, level: level, prices: newPrices(a), vertices: n + len(a.vips) + len(a.classes),
 		at: make([]int, len(a.vips)), on: make([][]int, n), inClass: make([][]int, len(a.classes)), through: make([][]portion, n),
 		movable: make([]int64, n), given: make([]int64, n), taken: make([]int64, n),
-		unsettled: newSet(n), alive: newSet(n),
 	}
 	for i, vip := range a.vips {
 		f.at[i] = vip.home
@@ -142,8 +142,7 @@ func (f *flow) price(vip, node int) int64 {
 }
 
 func (f *flow) solve() []step {
-	for f.look() {
-		f.take()
+	for f.look() && f.take() {
 	}
 	return f.steps()
 }
@@ -151,13 +150,13 @@ func (f *flow) solve() []step {
 // look finds the lengths of the shortest paths, up to that of the shortest one to an end, and says whether that one gains anything.
 func (f *flow) look() bool {
 	clear(f.state)
-	f.unsettled.fill(len(f.nodes))
 	f.queue = f.queue[:0]
 	for i := range f.nodes {
 		if f.given[i] < f.movable[i] {
 			f.reach(i, f.beginning(i).minus(f.potential[i]))
 		}
 	}
+	news := map[cost]set{} // nodes that no class of a distance has reached yet
 	var nearest cost
 	found := false
 	for len(f.queue) > 0 {
@@ -171,16 +170,27 @@ func (f *flow) look() bool {
 		}
 		f.state[u] = settled
 		if u < len(f.nodes) {
-			f.unsettled.remove(u)
 			if f.open.has(u) {
 				if end := top.cost.plus(f.ending(u)).plus(f.potential[u]).minus(f.end); !found || end.before(nearest) {
 					nearest, found = end, true
 				}
 			}
 		}
-		f.neighbours(u, f.unsettled, func(v int, price int64) bool {
+		// Classes that are at one distance reach their nodes at one, too: once is enough.
+		length := top.cost.plus(f.potential[u])
+		var wanted set
+		if u >= len(f.nodes)+len(f.vips) {
+			if news[length] == nil {
+				news[length] = newSet(len(f.nodes)).fill(len(f.nodes))
+			}
+			wanted = news[length]
+		}
+		f.neighbours(u, wanted, func(v int, price int64) bool {
 			if f.state[v] != settled {
 				f.reach(v, top.cost.plus(f.reduced(u, v, price)))
+			}
+			if v < len(f.nodes) && wanted != nil {
+				wanted.remove(v)
 			}
 			return false
 		})
@@ -255,31 +265,40 @@ func (f *flow) neighbours(u int, wanted set, visit func(v int, price int64) bool
 	return false
 }
 
-// take moves units along shortest paths until it finds no more of the present length.
-func (f *flow) take() {
+// take moves units along shortest paths until it finds no more of the present length, and says whether it found any.
+func (f *flow) take() bool {
+	found := false
 	clear(f.state)
-	f.alive.fill(len(f.nodes))
+	f.alive = map[cost]set{}
 	for i := range f.nodes {
-		for f.given[i] < f.movable[i] && f.beginning(i) == f.potential[i] && f.alive.has(i) && f.follow(i) {
+		if f.alive[f.potential[i]] == nil {
+			f.alive[f.potential[i]] = newSet(len(f.nodes))
+		}
+		f.alive[f.potential[i]].add(i)
+	}
+	for i := range f.nodes {
+		for f.given[i] < f.movable[i] && f.beginning(i) == f.potential[i] && f.state[i] == fresh && f.follow(i) {
 			f.given[i]++
+			found = true
 		}
 	}
+	return found
 }
 
 // follow takes a shortest path from a vertex to an end, if there is one: a vertex that turned out to lead nowhere isn't tried again.
 func (f *flow) follow(u int) bool {
 	f.state[u] = settled
 	if u < len(f.nodes) {
-		f.alive.remove(u)
+		f.alive[f.potential[u]].remove(u)
 		if f.open.has(u) && f.ending(u).plus(f.potential[u]) == f.end {
 			f.taken[u]++
 			f.state[u] = fresh
-			f.alive.add(u)
+			f.alive[f.potential[u]].add(u)
 			return true
 		}
 	}
 	next := -1
-	if !f.neighbours(u, f.alive, func(v int, price int64) bool {
+	if !f.neighbours(u, f.alive[f.potential[u]], func(v int, price int64) bool {
 		if f.state[v] == settled || f.reduced(u, v, price) != (cost{}) || !f.follow(v) {
 			return false
 		}
@@ -291,7 +310,7 @@ func (f *flow) follow(u int) bool {
 	f.shift(u, next)
 	f.state[u] = fresh
 	if u < len(f.nodes) {
-		f.alive.add(u)
+		f.alive[f.potential[u]].add(u)
 	}
 	return true
 }

@@ -88,6 +88,7 @@ func (a *area) best(from int, vips []int) (best step, ok bool) {
 // merit orders moves, the best one first.
 type merit struct {
 	gain    int64
+	over    Share // the target's load and capacity, where the move puts it above the mean
 	swap    bool
 	traffic int64
 	gap     int64
@@ -99,7 +100,11 @@ func (a *area) merit(s step) merit {
 	from, to := a.offMean(p.home), a.offMean(s.to)
 	weight := p.weight * a.capacity
 	gain := abs(from) - abs(from-weight) + abs(to) - abs(to+weight)
-	return merit{gain, slices.Contains(p.standbys, s.to), p.traffic, from - to, s}
+	over := Share{Capacity: 1}
+	if to+weight > 0 {
+		over = Share{Load: a.shares[s.to].Load + p.weight, Capacity: a.shares[s.to].Capacity}
+	}
+	return merit{gain, over, slices.Contains(p.standbys, s.to), p.traffic, from - to, s}
 }
 
 // offMean is how far a node's load is off its part of all loads, in units of 1/(all capacities).
@@ -117,7 +122,7 @@ func (m merit) compare(n merit) int {
 	case n.swap && !m.swap:
 		swaps = 1
 	}
-	return cmp.Or(cmp.Compare(n.gain, m.gain), swaps, cmp.Compare(m.traffic, n.traffic), cmp.Compare(n.gap, m.gap),
+	return cmp.Or(cmp.Compare(n.gain, m.gain), cmp.Compare(m.over.Load*n.over.Capacity, n.over.Load*m.over.Capacity), swaps, cmp.Compare(m.traffic, n.traffic), cmp.Compare(n.gap, m.gap),
 		cmp.Compare(m.step.vip, n.step.vip), cmp.Compare(m.step.to, n.step.to))
 }
 

@@ -3,11 +3,21 @@ package rebalance
 // levels says at what level a node takes the unit that brings it to a load. It rises with the load.
 type levels func(node int, load int64) int64
 
-// scale makes loads in proportion to capacities whole numbers: two that differ do so by at least 1/MaxCapacity² of a weight.
-const scale = 1 << 31
+// largestLevel leaves room to add and subtract a few levels.
+const largestLevel = 1 << 60
 
-// exact tells all levels apart.
+// exact tells all levels apart. They are loads in proportion to capacities, made whole numbers: two that differ do so by at least
+// 1/(largest capacity)² of a weight. Where that doesn't fit, which takes a load of a million and capacities of a million together,
+// levels that are nearer to each other than that count as one.
 func (a *area) exact() levels {
+	largest := int64(1)
+	for _, share := range a.shares {
+		largest = max(largest, share.Capacity)
+	}
+	scale := int64(1)
+	for scale < largest*largest && 2*scale <= largestLevel/(a.load+a.largest) {
+		scale *= 2
+	}
 	return func(node int, load int64) int64 { return load * scale / a.shares[node].Capacity }
 }
 

@@ -6,7 +6,7 @@ import (
 )
 
 // searchWork bounds a search by how many nodes and VIPs it looks at rather than by a time, so that the plan doesn't depend on the
-// machine's speed. It is some 50 ms.
+// machine's speed. It is a few tenths of a second at most.
 const searchWork = 20_000_000
 
 // search looks for a plan of a given number of moves in an area of different weights.
@@ -171,8 +171,8 @@ func mix(x uint64) uint64 {
 	return x ^ x>>33
 }
 
-// boundScale divides levels finely enough for a bound.
-const boundScale = 1 << 20
+// boundScale divides levels finely enough for a bound: times a load of millions and a capacity of a million it fits 64 bits.
+const boundScale = 1 << 16
 
 // bound is a number of moves that every plan needs at least. In an even area there is a level that no node is above and all nodes
 // are at most the largest weight below. The higher that level, the fewer VIPs must leave nodes, and the more must be brought to some.

@@ -20,10 +20,10 @@ func (s set) fill(size int) set {
 	return s
 }
 
-// and goes through what is in both sets. The other may lose members meanwhile: those that are still to come are left out.
+// and goes through what is in both sets; the other may be nil, or lose members meanwhile: those still to come are left out.
 func (s set) and(other set) iter.Seq[int] {
 	return func(yield func(int) bool) {
-		for i := range s {
+		for i := range other {
 			for word := s[i] & other[i]; word != 0; {
 				bit := bits.TrailingZeros64(word)
 				if !yield(i*64 + bit) {

@@ -43,7 +43,7 @@ func TestPlanningFor5000VIPsOn1000Nodes(t *testing.T) {
 		if megabytes > 200 {
 			t.Errorf("%s: %d MB, want at most 200", size.name, megabytes)
 		}
-		if took > 5*time.Second { // it is below 1 s, but not under the race detector
+		if took > 10*time.Second { // far more than it takes, but for the race detector
 			t.Errorf("%s: it took %v", size.name, took)
 		}
 	}

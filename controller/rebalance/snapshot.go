@@ -7,8 +7,8 @@ import (
 	"evenkeel.io/evenkeel/api/v1alpha1"
 )
 
-// MaxCapacity is the largest capacity that counts as such; larger ones count as this. Levels stay exact up to it.
-const MaxCapacity = 1 << 15
+// MaxCapacity is the largest capacity that counts as such; larger ones count as this. It is that of a Node's annotation.
+const MaxCapacity = 1000000
 
 // Snapshot is the cluster at one moment. Plan and Classify don't change it.
 type Snapshot struct {
