@@ -23,16 +23,17 @@ const (
 	// settle is how long changes are collected before a survey: a move is several of them.
 	settle = 300 * time.Millisecond
 	// calm is for how long the VIPs and nodes must have been the same before moves begin: in a wave of deletions or a loss that is being
-	// healed any plan is soon out of date.
-	calm = 5 * time.Second
+	// healed any plan is soon out of date. Where Services come and go all the time that is waited for no longer than calmAtMost.
+	calm       = 5 * time.Second
+	calmAtMost = time.Minute
 	// lookAgain is how often the cluster is surveyed without a change.
 	lookAgain = 30 * time.Second
 	// restAfter a move that came to nothing, nothing is moved: the reason may concern others too.
 	restAfter = time.Minute
 )
 
-// Rebalancer moves VIPs to even out while this process leads. Poke tells it that something has changed.
-type Rebalancer struct {
+// Config of a Rebalancer.
+type Config struct {
 	// Client reads from a cache.
 	Client    client.Client
 	Clock     clock.Clock
@@ -41,20 +42,36 @@ type Rebalancer struct {
 	Ledger    *ledger.Ledger
 	Teller    *serving.Teller
 	// Demand says what a VIP asks of nodes; false: it is not known.
-	Demand   func(ctx context.Context, vip string) (fleet.Demand, bool)
+	Demand func(ctx context.Context, vip string) (fleet.Demand, bool)
+	// Defaults of what pools' policies leave open.
 	Defaults policy.Policy
+	// Traffic reads VIPNodeTraffics, past the cache: they change all the time and are looked at only where VIPs are uneven. nil: not at all.
+	Traffic client.Reader
+}
+
+// Rebalancer moves VIPs to even out while this process leads. Poke tells it that something has changed.
+type Rebalancer struct {
+	Config
 
 	poked chan struct{}
 
 	// The rest is Start's.
 	last    shape
 	changed time.Time            // when that changed last, but for our moves
+	stirred time.Time            // when it began to change, after it had been calm
 	able    map[string]time.Time // since when nodes have been able, where this process saw them become so
 	asked   map[string]v1alpha1.MoveRequest
-	resting time.Time
+	failed  failure
+	traffic traffic
 
 	mu    sync.Mutex
 	found Found
+}
+
+// failure is the last move that came to nothing.
+type failure struct {
+	vip, node string
+	until     time.Time // nothing is moved until then
 }
 
 // Found is what the last survey found, for metrics.
@@ -69,10 +86,9 @@ var (
 	_ manager.LeaderElectionRunnable = (*Rebalancer)(nil)
 )
 
-// New makes a Rebalancer of its exported fields.
-func New(r Rebalancer) *Rebalancer {
-	r.poked, r.able, r.asked = make(chan struct{}, 1), map[string]time.Time{}, map[string]v1alpha1.MoveRequest{}
-	return &r
+// New makes a Rebalancer.
+func New(c Config) *Rebalancer {
+	return &Rebalancer{Config: c, poked: make(chan struct{}, 1), able: map[string]time.Time{}, asked: map[string]v1alpha1.MoveRequest{}}
 }
 
 // NeedLeaderElection makes Start wait until this process leads.

@@ -24,6 +24,7 @@ const (
 	reasonEven   = "Even"
 	reasonMoving = "EveningOut"
 	reasonStuck  = "NoMoveHelps"
+	reasonFailed = "MoveFailed"
 )
 
 // report writes how even a pool's VIPs are into its status, where that has changed, and tells about a request that can't be read.
@@ -34,7 +35,7 @@ func (r *Rebalancer) report(ctx context.Context, pool *v1alpha1.VIPPool, o surve
 		r.Teller.Settle(pool.UID, "request")
 	}
 	next := pool.DeepCopy()
-	c := balanced(pool.Name, o)
+	c := balanced(pool.Name, o.Pools[pool.Name], r.failed, now)
 	if meta.FindStatusCondition(pool.Status.Conditions, v1alpha1.PoolBalanced) != nil || c.Status == metav1.ConditionFalse {
 		// A pool whose VIPs have always been even is written nothing on.
 		c.ObservedGeneration, c.LastTransitionTime = pool.Generation, metav1.NewTime(now)
@@ -56,28 +57,38 @@ func (r *Rebalancer) report(ctx context.Context, pool *v1alpha1.VIPPool, o surve
 	return nil
 }
 
-// balanced is a pool's condition. It is pure.
-func balanced(pool string, o survey.Outlook) metav1.Condition {
+// balanced is a pool's condition. It is pure, and says nothing that the passing of time alone changes: that would be a write each turn.
+func balanced(pool string, s survey.Standing, failed failure, now time.Time) metav1.Condition {
 	c := metav1.Condition{Type: v1alpha1.PoolBalanced, Status: metav1.ConditionTrue, Reason: reasonEven}
-	if o.Even {
+	if s.Even {
 		return c
 	}
 	c.Status, c.Reason = metav1.ConditionFalse, reasonMoving
-	c.Message = fmt.Sprintf("%d moves are missing", len(o.Moves))
 	var words []string
-	for _, h := range o.Held {
-		switch {
-		case h.Pool != "" && h.Pool != pool:
-			continue
-		case h.Reason == policy.MovesUnderWay || h.Reason == survey.UnderWay:
+	if failed.until.After(now) && s.Missing > 0 {
+		c.Reason = reasonFailed
+		words = append(words, fmt.Sprintf("the move of VIP %s to node %s came to nothing, so nothing is moved%s", failed.vip, failed.node, until(failed.until)))
+	}
+	for _, h := range s.Held {
+		if h.Reason == policy.MovesUnderWay || h.Reason == survey.UnderWay {
 			continue // that is how it goes
-		case len(words) == 0:
+		}
+		if c.Reason == reasonMoving {
 			c.Reason = string(h.Reason)
 		}
-		words = append(words, sentence(h))
+		words = append(words, sentence(pool, h))
 	}
-	if len(o.Moves) == 0 && c.Reason == reasonMoving {
-		c.Reason, c.Message = reasonStuck, "the VIPs that may be moved may not go where they would have to"
+	switch {
+	case s.Missing > 0:
+		c.Message = fmt.Sprintf("%d moves are missing", s.Missing)
+	case c.Reason != reasonMoving:
+		c.Message = "VIPs are uneven"
+	case s.UnderWay > 0:
+		c.Message = "The last moves are under way"
+	case len(s.Held) > 0: // something is changing
+		c.Message = "VIPs are uneven, and their places are changing"
+	default:
+		c.Reason, c.Message = reasonStuck, "VIPs are uneven, but those that may be moved may not go where they would have to"
 	}
 	const most = 8
 	if more := len(words) - most; more > 0 {
@@ -89,18 +100,24 @@ func balanced(pool string, o survey.Outlook) metav1.Condition {
 	return c
 }
 
-func sentence(h survey.Held) string {
+func sentence(pool string, h survey.Held) string {
 	text := h.Message
 	switch {
 	case h.VIP != "":
 		text = "VIP " + h.VIP + ": " + text
 	case h.Node != "":
 		text = "node " + h.Node + ": " + text
+	case h.Pool != pool:
+		text = "pool " + h.Pool + ": " + text
 	}
-	if !h.Until.IsZero() {
-		text += " (until " + h.Until.UTC().Format("15:04:05 MST") + ")"
+	return text + until(h.Until)
+}
+
+func until(at time.Time) string {
+	if at.IsZero() {
+		return ""
 	}
-	return text
+	return " (until " + at.UTC().Format("15:04:05 MST") + ")"
 }
 
 func (r *Rebalancer) patchStatus(ctx context.Context, pool, next *v1alpha1.VIPPool) error {

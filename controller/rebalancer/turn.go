@@ -3,7 +3,6 @@ package rebalancer
 import (
 	"context"
 	"fmt"
-	"maps"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -29,38 +28,28 @@ func (r *Rebalancer) turn(ctx context.Context) (time.Duration, error) {
 	if err != nil {
 		return 0, err
 	}
-	wait := r.pause(now)
-	if wait > 0 {
-		outlook.Begin = nil
-	}
 	r.tell(outlook)
+	again := lookAgain
+	if !outlook.Again.IsZero() {
+		again = min(again, max(outlook.Again.Sub(now), 0)+time.Millisecond)
+	}
+	if wait := r.unrest(now); wait > 0 { // what is found now is soon out of date
+		return min(again, wait), nil
+	}
 	for i := range pools {
 		if err := r.report(ctx, &pools[i], outlook, now); err != nil {
 			return 0, err
 		}
+	}
+	if rest := r.failed.until.Sub(now); rest > 0 {
+		return min(again, rest), nil
 	}
 	for _, move := range outlook.Begin {
 		if err := r.ask(ctx, pools, move, now); err != nil {
 			return 0, err
 		}
 	}
-	again := lookAgain
-	if !outlook.Again.IsZero() {
-		again = min(again, max(outlook.Again.Sub(now), 0)+time.Millisecond)
-	}
-	if len(outlook.Moves) > 0 && wait > 0 {
-		again = min(again, wait)
-	}
 	return again, nil
-}
-
-// pause is for how much longer nothing begins.
-func (r *Rebalancer) pause(now time.Time) time.Duration {
-	until := r.changed.Add(calm)
-	if r.resting.After(until) {
-		until = r.resting
-	}
-	return max(0, until.Sub(now))
 }
 
 func (r *Rebalancer) survey(ctx context.Context, now time.Time) ([]v1alpha1.VIPPool, survey.Outlook, error) {
@@ -75,7 +64,7 @@ func (r *Rebalancer) survey(ctx context.Context, now time.Time) ([]v1alpha1.VIPP
 	nodes, vips := r.Nodes.Fleet(now), r.Ledger.VIPs()
 	r.follow(nodes, vips, now)
 	cluster := survey.Cluster{
-		Now: now, VIPs: vips, Pods: pods.Items, Nodes: nodes, Defaults: r.Defaults,
+		Now: now, VIPs: vips, Pods: pods.Items, Nodes: nodes, Defaults: r.Defaults, Traffic: r.traffic.bytes,
 		Able: func(name string) time.Time {
 			node, vipNode := nodes.Objects(name)
 			return policy.AbleSince(node, vipNode, r.able[name])
@@ -86,59 +75,38 @@ func (r *Rebalancer) survey(ctx context.Context, now time.Time) ([]v1alpha1.VIPP
 	for i := range pools.Items {
 		cluster.Pools = append(cluster.Pools, &pools.Items[i])
 	}
-	return pools.Items, survey.Of(cluster), nil
-}
-
-// shape is what moves depend on: where VIPs are and which nodes may take them.
-type shape struct {
-	vips  map[string]string
-	nodes map[string]bool
-}
-
-// follow notes when the cluster changed, but for what we asked for ourselves, and since when nodes have been able.
-func (r *Rebalancer) follow(nodes fleet.Fleet, vips []*v1alpha1.VIP, now time.Time) {
-	next := shape{vips: map[string]string{}, nodes: map[string]bool{}}
-	for _, vip := range vips {
-		at := vip.Status.Node
-		if move, ours := r.asked[vip.Name]; ours && at == move.To || vip.Spec.Move != nil { // on its way, or there by our doing
-			at = r.last.vips[vip.Name]
-		}
-		next.vips[vip.Name] = at
+	outlook := survey.Of(cluster)
+	if len(outlook.Moves) > 0 && r.measure(ctx, now) {
+		cluster.Traffic = r.traffic.bytes
+		outlook = survey.Of(cluster)
 	}
-	for name, n := range nodes.For(fleet.Demand{}) {
-		able := n.Able && !n.Sick && !n.Closed && n.Suspicion == ""
-		next.nodes[name] = able
-		if before, known := r.last.nodes[name]; able && known && !before {
-			r.able[name] = now
-		}
-	}
-	if !maps.Equal(next.vips, r.last.vips) || !maps.Equal(next.nodes, r.last.nodes) {
-		r.changed = now
-	}
-	r.last = next
+	return pools.Items, outlook, nil
 }
 
 // ask records a move in its pool's status and then asks for it. Who dies in between has spent a move of the budget for nothing.
 func (r *Rebalancer) ask(ctx context.Context, pools []v1alpha1.VIPPool, move rebalance.Move, now time.Time) error {
-	vip := r.Ledger.VIP(move.VIP)
-	if vip == nil || vip.Spec.Move != nil {
+	if !r.movable(move) {
 		return nil // it has changed since the survey
 	}
+	name := r.Ledger.VIP(move.VIP).Spec.Pool
 	for i := range pools {
-		pool := &pools[i]
-		if pool.Name != vip.Spec.Pool {
+		if pools[i].Name != name {
 			continue
 		}
-		next := pool.DeepCopy()
+		next := pools[i].DeepCopy()
 		if next.Status.Rebalance == nil {
 			next.Status.Rebalance = &v1alpha1.RebalanceStatus{}
 		}
-		next.Status.Rebalance.Moves = policy.Record(next.Status.Rebalance.Moves, vip.Name, now)
-		if err := r.patchStatus(ctx, pool, next); err != nil {
-			return ignoreChanged(err) // without a record no move
+		next.Status.Rebalance.Moves = policy.Record(next.Status.Rebalance.Moves, move.VIP, now)
+		if err := r.patchStatus(ctx, &pools[i], next); err != nil {
+			return ignoreChanged(err) // without a record no move: the watch brings what was written in between, and another turn
 		}
-		next.DeepCopyInto(pool)
+		next.DeepCopyInto(&pools[i])
 	}
+	if !r.movable(move) {
+		return nil
+	}
+	vip := r.Ledger.VIP(move.VIP)
 	changed := vip.DeepCopy()
 	changed.Spec.Move = &v1alpha1.MoveRequest{To: move.To, Reason: string(move.Reason), RequestedAt: metav1.NewTime(now)}
 	if err := r.Client.Patch(ctx, changed, client.MergeFromWithOptions(vip, client.MergeFromWithOptimisticLock{})); err != nil {
@@ -150,25 +118,28 @@ func (r *Rebalancer) ask(ctx context.Context, pools []v1alpha1.VIPPool, move reb
 	return nil
 }
 
+// movable says whether a VIP is still where a planned move takes it from, and nobody else moves it.
+func (r *Rebalancer) movable(move rebalance.Move) bool {
+	vip := r.Ledger.VIP(move.VIP)
+	return vip != nil && vip.DeletionTimestamp == nil && vip.Spec.ReleasedAt == nil && vip.Spec.Move == nil
+}
+
 // ended looks after the moves that were asked for: one that came to nothing stops the plan for a while.
 func (r *Rebalancer) ended(ctx context.Context, now time.Time) {
 	for name, move := range r.asked {
 		vip := r.Ledger.VIP(name)
 		switch {
 		case vip == nil:
-			delete(r.asked, name)
-		case vip.Spec.Move != nil && vip.Spec.Move.To == move.To:
-			// it is under way
+		case vip.Spec.Move != nil && vip.Spec.Move.To == move.To && vip.Spec.Move.Reason == move.Reason:
+			continue // it is under way
+		case vip.Spec.Move != nil: // somebody has thought otherwise
 		case vip.Status.Node == move.To:
-			if r.last.vips != nil {
-				r.last.vips[name] = move.To
-			}
-			delete(r.asked, name)
+			r.last.vips[name] = move.To
 		default:
-			r.resting = now.Add(restAfter)
+			r.failed = failure{vip: name, node: move.To, until: now.Add(restAfter)}
 			klog.FromContext(ctx).Info("A move came to nothing, so evening out rests", "vip", name, "node", move.To, "for", restAfter)
-			delete(r.asked, name)
 		}
+		delete(r.asked, name)
 	}
 }
 

@@ -125,9 +125,9 @@ func Add(ctx context.Context, mgr manager.Manager, o Options) error {
 	if o.Rebalance.Mode == "" {
 		o.Rebalance = policy.Default()
 	}
-	evener := rebalancer.New(rebalancer.Rebalancer{
+	evener := rebalancer.New(rebalancer.Config{
 		Client: mgr.GetClient(), Clock: now, Namespace: o.Look.Namespace, Nodes: nodes, Ledger: book, Teller: teller,
-		Demand: vips.Demand, Defaults: o.Rebalance,
+		Demand: vips.Demand, Defaults: o.Rebalance, Traffic: mgr.GetAPIReader(),
 	})
 	nodes.OnChange(evener.Poke)
 	book.OnChange(func(ledger.Change) { evener.Poke() })

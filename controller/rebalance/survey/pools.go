@@ -77,38 +77,103 @@ func (s *surveyor) begin(moves []rebalance.Move) []rebalance.Move {
 	return begin
 }
 
-func (s *surveyor) byPool(moves []rebalance.Move) map[string][]rebalance.Move {
-	pools := map[string][]rebalance.Move{}
-	for _, move := range moves {
-		name := s.vips[move.VIP].Spec.Pool
-		pools[name] = append(pools[name], move)
+// stand says how each pool stands before and after the planned moves, and what holds back what would even out.
+func (s *surveyor) stand(out *Outlook, before, after regions) {
+	planned := map[string]int{} // by the pool of the VIP
+	for _, move := range out.Moves {
+		planned[s.vips[move.VIP].Spec.Pool]++
+	}
+	homes := map[string]map[string]bool{} // nodes on which a pool has VIPs
+	for name, at := range s.places {
+		if vip := s.vips[name]; vip != nil && at.active != nil {
+			if homes[vip.Spec.Pool] == nil {
+				homes[vip.Spec.Pool] = map[string]bool{}
+			}
+			homes[vip.Spec.Pool][at.active.Spec.NodeName] = true
+		}
+	}
+	all := map[Held]bool{}
+	for _, name := range s.names {
+		p := s.pools[name]
+		standing := Standing{UnderWay: p.situation.UnderWay}
+		there := map[string]bool{} // nodes of areas that are uneven by the pool's threshold
+		short := false             // some stay so after the planned moves
+		for node := range homes[name] {
+			area := before.of(node)
+			if !p.uneven(area) {
+				continue
+			}
+			for _, share := range area.Nodes {
+				there[share.Node] = true
+				short = short || p.uneven(after.of(share.Node))
+			}
+		}
+		for _, move := range out.Moves {
+			if there[move.From] {
+				standing.Missing++
+			}
+		}
+		standing.Held = s.holds(name, planned, there, short)
+		standing.Even = standing.Missing == 0 && standing.UnderWay == 0 && !short
+		out.Pools[name] = standing
+		for _, h := range standing.Held {
+			if !all[h] {
+				all[h] = true
+				out.Held = append(out.Held, h)
+			}
+		}
+		if p.situation.Requested && planned[name] == 0 && p.situation.UnderWay == 0 && !slices.ContainsFunc(standing.Held, Held.passes) {
+			out.Served = append(out.Served, name)
+		}
+	}
+	slices.SortStableFunc(out.Held, compareHeld)
+}
+
+// passes says whether what holds moves back will be over by itself.
+func (h Held) passes() bool { return !h.Until.IsZero() || h.Reason == UnderWay }
+
+// holds lists what keeps moves back on some nodes: of the planned ones their pools' limits, and where the plan falls short, all that
+// was left out.
+func (s *surveyor) holds(name string, planned map[string]int, there map[string]bool, short bool) []Held {
+	var list []Held
+	pools := append([]string{name}, slices.DeleteFunc(slices.Clone(s.names), func(other string) bool { return other == name })...)
+	present := s.present(there)
+	for _, other := range pools {
+		p := s.pools[other]
+		limited := planned[other] > p.allowance && p.hold != nil
+		if present[other] && (limited || short && p.still()) {
+			list = append(list, Held{Pool: other, Hold: *p.hold})
+		}
+	}
+	if !short {
+		return list
+	}
+	var rest []Held
+	for vip, hold := range s.heldVIPs {
+		if there[s.places[vip].active.Spec.NodeName] {
+			rest = append(rest, Held{VIP: vip, Hold: hold})
+		}
+	}
+	for node, hold := range s.settling {
+		if there[node] {
+			rest = append(rest, Held{Node: node, Hold: hold})
+		}
+	}
+	slices.SortFunc(rest, compareHeld)
+	return append(list, rest...)
+}
+
+// present are the pools that have VIPs on some nodes.
+func (s *surveyor) present(there map[string]bool) map[string]bool {
+	pools := map[string]bool{}
+	for name, at := range s.places {
+		if vip := s.vips[name]; vip != nil && at.active != nil && there[at.active.Spec.NodeName] {
+			pools[vip.Spec.Pool] = true
+		}
 	}
 	return pools
 }
 
-// holds lists what keeps moves back: of the planned ones their pools' limits, and where the plan falls short, all that was left out.
-func (s *surveyor) holds(moves []rebalance.Move, short bool) []Held {
-	var list []Held
-	for name, planned := range s.byPool(moves) {
-		if p := s.pools[name]; len(planned) > p.allowance && p.hold != nil {
-			list = append(list, Held{Pool: name, Hold: *p.hold})
-		}
-	}
-	if short {
-		for name, p := range s.pools {
-			if p.still() {
-				list = append(list, Held{Pool: name, Hold: *p.hold})
-			}
-		}
-		for name, hold := range s.heldVIPs {
-			list = append(list, Held{VIP: name, Hold: hold})
-		}
-		for name, hold := range s.settling {
-			list = append(list, Held{Node: name, Hold: hold})
-		}
-	}
-	slices.SortFunc(list, func(a, b Held) int {
-		return cmp.Or(strings.Compare(a.Pool, b.Pool), strings.Compare(a.VIP, b.VIP), strings.Compare(a.Node, b.Node))
-	})
-	return list
+func compareHeld(a, b Held) int {
+	return cmp.Or(strings.Compare(a.Pool, b.Pool), strings.Compare(a.VIP, b.VIP), strings.Compare(a.Node, b.Node))
 }

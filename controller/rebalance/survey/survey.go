@@ -26,7 +26,7 @@ type Cluster struct {
 	Able func(node string) time.Time
 	// Traffic of VIPs in bytes a second, as far as it has been measured lately.
 	Traffic map[string]int64
-	// Demand says what a VIP asks of nodes; false: it isn't known.
+	// Demand says what a VIP asks of nodes; false: it isn't known. VIPs of a pool differ in nothing but their addresses.
 	Demand func(vip *v1alpha1.VIP) (fleet.Demand, bool)
 	// Never says whether a VIP's Service keeps it where it is.
 	Never func(vip *v1alpha1.VIP) bool
@@ -45,9 +45,9 @@ type Outlook struct {
 	rebalance.Proposal
 	// Begin are the moves that may begin now, in order.
 	Begin []rebalance.Move
-	// Even: no moves are missing.
-	Even bool
-	// Held is what holds moves back that would even out; it may be empty where none would.
+	// Pools says how each pool stands.
+	Pools map[string]Standing
+	// Held is what holds moves back that would even out; empty where none would.
 	Held []Held
 	// Served are the pools whose request to even out now asks for nothing more.
 	Served []string
@@ -55,32 +55,32 @@ type Outlook struct {
 	Again time.Time
 }
 
-// Of surveys a cluster. It takes time in proportion to VIPs times nodes, but only where something is uneven.
+// Standing is how even the nodes are on which a pool has VIPs.
+type Standing struct {
+	// Even: by the pool's own threshold nothing is to be moved, and no move to even out is under way.
+	Even bool
+	// Missing is how many moves are planned there, of this pool's VIPs and of others'; UnderWay is how many of its own have begun.
+	Missing, UnderWay int
+	// Held is what holds moves back there: its own policy first.
+	Held []Held
+}
+
+// Of surveys a cluster. It takes time in proportion to VIPs and nodes; only where something is uneven it plans.
 func Of(c Cluster) Outlook {
 	s := newSurveyor(c)
-	snapshot := s.snapshot()
-	var out Outlook
-	if rough(snapshot) {
-		s.allow(snapshot)
-		out.Proposal = rebalance.Plan(snapshot)
-	} else { // the rule: what VIPs ask of nodes needn't be looked at
-		out.Before = snapshot.Distribution()
+	now, later := s.snapshots()
+	out := Outlook{Pools: map[string]Standing{}}
+	if !rough(later) { // the rule: what VIPs ask of nodes needn't be looked at
+		out.Before = later.Distribution()
 		out.After = out.Before
-	}
-	out.Begin = s.begin(out.Moves)
-	short := false
-	if len(out.Areas) > 0 {
-		for _, area := range rebalance.Classify(snapshot.Apply(out.Moves...)) {
-			short = short || area.Uneven
-		}
-	}
-	out.Even = len(out.Moves) == 0 && !short
-	out.Held = s.holds(out.Moves, short)
-	waiting := s.byPool(out.Moves)
-	for _, name := range s.names {
-		if p := s.pools[name]; p.situation.Requested && len(waiting[name]) == 0 && p.situation.UnderWay == 0 {
-			out.Served = append(out.Served, name)
-		}
+		s.stand(&out, regions{}, regions{})
+	} else {
+		s.allow(now, later)
+		before := regionsOf(later)
+		s.hold(now, before)
+		out.Proposal = rebalance.Plan(now)
+		out.Begin = s.begin(out.Moves)
+		s.stand(&out, before, regionsOf(later.Apply(out.Moves...)))
 	}
 	for _, h := range out.Held {
 		if !h.Until.IsZero() && (out.Again.IsZero() || h.Until.Before(out.Again)) {
@@ -90,21 +90,23 @@ func Of(c Cluster) Outlook {
 	return out
 }
 
-// rough says whether two nodes differ by more than is left alone. Where none do, no area is uneven either.
+// rough says whether two nodes differ by more than is left alone everywhere. Where none do, no area is uneven: an area's limit is at
+// least the smallest weight.
 func rough(s rebalance.Snapshot) bool {
-	limit := max(1, s.Threshold)
+	lightest := int64(0)
 	for _, vip := range s.VIPs {
-		limit = max(limit, vip.Weight)
+		if weight := max(1, vip.Weight); lightest == 0 || weight < lightest {
+			lightest = weight
+		}
 	}
-	return s.Distribution().Spread() > limit
+	return s.Distribution().Spread() > max(lightest, s.Threshold)
 }
 
 // surveyor is one survey under way.
 type surveyor struct {
 	Cluster
-	pools map[string]*pool
-	names []string // of the pools, in order
-	// open are the nodes that may be given a VIP that asks nothing.
+	pools  map[string]*pool
+	names  []string // of the pools, in order
 	nodes  map[string]failover.Node
 	places map[string]*place
 	vips   map[string]*v1alpha1.VIP
@@ -116,7 +118,7 @@ type surveyor struct {
 
 func newSurveyor(c Cluster) *surveyor {
 	s := &surveyor{
-		Cluster: c, places: sortOut(c.Pods), nodes: c.Nodes.For(fleet.Demand{}), vips: map[string]*v1alpha1.VIP{},
+		Cluster: c, places: sortOut(c.Pods, c.Now), nodes: c.Nodes.For(fleet.Demand{}), vips: map[string]*v1alpha1.VIP{},
 		heldVIPs: map[string]policy.Hold{}, settling: map[string]policy.Hold{},
 	}
 	for _, bytes := range c.Traffic {

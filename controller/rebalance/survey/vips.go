@@ -1,12 +1,12 @@
 package survey
 
 import (
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 
 	"evenkeel.io/evenkeel/api/placeholder"
-	"evenkeel.io/evenkeel/api/v1alpha1"
 	"evenkeel.io/evenkeel/controller/failover"
 	"evenkeel.io/evenkeel/controller/rebalance"
 	"evenkeel.io/evenkeel/controller/rebalance/policy"
@@ -15,8 +15,12 @@ import (
 // UnderWay of a VIP: something of it is changing, so that it isn't moved on top of that.
 const UnderWay policy.Reason = "UnderWay"
 
-// newFor is for how long a node counts as one that joined or came back.
-const newFor = time.Hour
+const (
+	// newFor is for how long a node counts as one that joined or came back.
+	newFor = time.Hour
+	// waitForStandby is how long a standby that has no node yet is waited for: one for which there is no room keeps nobody.
+	waitForStandby = 30 * time.Second
+)
 
 // place is where a VIP is.
 type place struct {
@@ -27,7 +31,7 @@ type place struct {
 }
 
 // sortOut finds each VIP's places.
-func sortOut(pods []corev1.Pod) map[string]*place {
+func sortOut(pods []corev1.Pod, now time.Time) map[string]*place {
 	places := map[string]*place{}
 	for i := range pods {
 		pod := &pods[i]
@@ -40,10 +44,13 @@ func sortOut(pods []corev1.Pod) map[string]*place {
 			p = &place{}
 			places[name] = p
 		}
+		standby := placeholder.RoleOf(pod) == placeholder.Standby
 		switch {
-		case placeholder.Ended(pod) || pod.Spec.NodeName == "":
+		case placeholder.Ended(pod):
 			p.changing = true
-		case placeholder.RoleOf(pod) == placeholder.Standby:
+		case pod.Spec.NodeName == "":
+			p.changing = p.changing || !standby || now.Sub(pod.CreationTimestamp.Time) < waitForStandby
+		case standby:
 			p.standbys = append(p.standbys, pod.Spec.NodeName)
 		default:
 			if p.actives++; p.active == nil || placeholder.Term(pod) > placeholder.Term(p.active) {
@@ -60,52 +67,64 @@ func (p *place) settled() bool {
 	return p.actives == 1 && !p.changing && c != nil && c.Status == corev1.ConditionTrue && c.Reason != placeholder.ReasonTookOver
 }
 
-// snapshot is the cluster without what VIPs ask of nodes, which takes longest to find out.
-func (s *surveyor) snapshot() rebalance.Snapshot {
-	shot := rebalance.Snapshot{Nodes: map[string]rebalance.Node{}, VIPs: map[string]rebalance.VIP{}}
+// snapshots are the cluster as it may be evened out now, and as it may be once all nodes have settled: the first is planned with, the
+// second says whether anything is uneven. Where VIPs may go and which are held is left open, which takes longest to find out.
+func (s *surveyor) snapshots() (now, later rebalance.Snapshot) {
+	now = rebalance.Snapshot{Nodes: map[string]rebalance.Node{}, VIPs: map[string]rebalance.VIP{}}
+	later = rebalance.Snapshot{Nodes: map[string]rebalance.Node{}, VIPs: map[string]rebalance.VIP{}}
 	for name, node := range s.nodes {
 		since := s.Able(name)
-		shot.Nodes[name] = rebalance.Node{
-			Closed: !open(node) || s.settles(name, since),
-			Joined: !since.IsZero() && s.Now.Sub(since) < newFor,
+		n := rebalance.Node{Closed: !open(node), Joined: !since.IsZero() && s.Now.Sub(since) < newFor}
+		later.Nodes[name] = n
+		n.Closed = n.Closed || s.settles(since)
+		now.Nodes[name] = n
+	}
+	for i, name := range s.names {
+		if threshold := s.pools[name].policy.Threshold; i == 0 || threshold < now.Threshold {
+			now.Threshold = threshold
 		}
 	}
-	for _, p := range s.pools {
-		if !p.still() && (shot.Threshold == 0 || p.policy.Threshold < shot.Threshold) {
-			shot.Threshold = p.policy.Threshold
-		}
-	}
+	later.Threshold = now.Threshold
 	for name, p := range s.places {
 		if p.active == nil {
 			continue
 		}
 		weight, _ := placeholder.Weight(p.active)
 		vip := rebalance.VIP{Weight: weight, Active: p.active.Spec.NodeName, Standbys: p.standbys, Traffic: s.Traffic[name]}
-		object := s.vips[name]
-		if object != nil && object.Spec.Move != nil { // it counts where it will be
-			if _, known := shot.Nodes[object.Spec.Move.To]; known {
+		if object := s.vips[name]; object != nil && object.Spec.Move != nil {
+			if _, known := now.Nodes[object.Spec.Move.To]; known { // it counts where it will be
+				vip.Standbys = rebalance.Move{From: vip.Active, To: object.Spec.Move.To}.Standbys(vip.Standbys)
 				vip.Active = object.Spec.Move.To
 			}
 		}
-		vip.Held = s.hold(name, object, p)
-		shot.VIPs[name] = vip
+		now.VIPs[name], later.VIPs[name] = vip, vip
 	}
-	return shot
+	return now, later
 }
 
-// hold says in a word why a VIP isn't moved; empty: it may be.
-func (s *surveyor) hold(name string, vip *v1alpha1.VIP, at *place) string {
+// hold marks the VIPs that aren't moved.
+func (s *surveyor) hold(shot rebalance.Snapshot, areas regions) {
+	for name, vip := range shot.VIPs {
+		vip.Held = s.holdOf(name, areas.of(vip.Active))
+		shot.VIPs[name] = vip
+	}
+}
+
+// holdOf says in a word why a VIP isn't moved; empty: it may be.
+func (s *surveyor) holdOf(name string, area *rebalance.Area) string {
+	vip, at := s.vips[name], s.places[name]
 	if vip == nil || vip.DeletionTimestamp != nil || vip.Spec.ReleasedAt != nil {
 		return "Unmanaged"
 	}
 	p := s.pools[vip.Spec.Pool]
-	if p == nil {
+	switch {
+	case p == nil:
 		return "NoPool"
-	}
-	if p.still() {
+	case p.still():
 		return string(p.hold.Reason)
-	}
-	if vip.Spec.Move != nil || !at.settled() {
+	case !p.uneven(area):
+		return "EvenEnough"
+	case vip.Spec.Move != nil || !at.settled():
 		s.heldVIPs[name] = policy.Hold{Reason: UnderWay, Message: "its places are changing"}
 		return string(UnderWay)
 	}
@@ -118,47 +137,16 @@ func (s *surveyor) hold(name string, vip *v1alpha1.VIP, at *place) string {
 }
 
 // settles says whether a node has not been able for long enough under any pool's policy.
-func (s *surveyor) settles(node string, since time.Time) bool {
-	var first *policy.Hold
-	for _, name := range s.names {
-		held := s.pools[name].policy.HoldsNode(since, s.Now)
-		if held == nil {
-			return false
-		}
-		if first == nil || held.Until.Before(first.Until) {
-			first = held
-		}
-	}
-	if first == nil {
-		return false
-	}
-	s.settling[node] = *first
-	return true
+func (s *surveyor) settles(since time.Time) bool {
+	return len(s.names) > 0 && !slices.ContainsFunc(s.names, func(name string) bool {
+		return s.pools[name].policy.HoldsNode(since, s.Now) == nil
+	})
 }
 
-// allow fills in where each VIP may go, also those that are held: which nodes are compared hangs on it.
-func (s *surveyor) allow(shot rebalance.Snapshot) {
-	for name, vip := range shot.VIPs {
-		object := s.vips[name]
-		if object == nil || s.pools[object.Spec.Pool] == nil {
-			continue
-		}
-		demand, known := s.Demand(object)
-		if !known {
-			continue
-		}
-		p := s.pools[object.Spec.Pool]
-		for node, n := range s.Nodes.For(demand) {
-			if !open(n) {
-				continue
-			}
-			if held := p.policy.HoldsNode(s.Able(node), s.Now); held != nil {
-				s.settling[node] = *held
-				continue
-			}
-			vip.Allowed = append(vip.Allowed, node)
-		}
-		shot.VIPs[name] = vip
+// settle notes a node that a pool's VIPs aren't moved to yet; of several pools' times the first counts.
+func (s *surveyor) settle(node string, hold policy.Hold) {
+	if before, ok := s.settling[node]; !ok || hold.Until.Before(before.Until) {
+		s.settling[node] = hold
 	}
 }
 
