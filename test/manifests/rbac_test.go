@@ -59,6 +59,7 @@ func TestRights(t *testing.T) {
 				"watch services", "patch services/status", "watch nodes", "watch namespaces",
 				"create vips.evenkeel.io", "delete vips.evenkeel.io", "patch vips.evenkeel.io/status", "watch vips.evenkeel.io",
 				"watch vippools.evenkeel.io", "patch vippools.evenkeel.io/status", "watch vipnodes.evenkeel.io",
+				"patch vips.evenkeel.io", "list vipnodetraffics.evenkeel.io",
 				"create " + own + "pods", "delete " + own + "pods", "patch " + own + "pods", "watch " + own + "pods",
 				"create " + own + "leases.coordination.k8s.io", "update " + own + "leases.coordination.k8s.io=evenkeel-controller",
 				"create default:events.events.k8s.io", "patch default:events.events.k8s.io", "create " + own + "events",
@@ -66,6 +67,7 @@ func TestRights(t *testing.T) {
 			mayNot: []string{
 				"update services", "patch services", "create default:events", "update vips.evenkeel.io/finalizers", "delete services", "create default:pods", "delete kube-system:pods", "list default:pods",
 				"create vippools.evenkeel.io", "update vippools.evenkeel.io", "delete vippools.evenkeel.io", "update vipnodes.evenkeel.io/status",
+				"patch vippools.evenkeel.io", "watch vipnodetraffics.evenkeel.io", "update vipnodetraffics.evenkeel.io",
 				"create " + own + "pods/binding", "create " + own + "pods/exec", "update nodes", "patch nodes/status",
 				"update " + own + "leases.coordination.k8s.io=evenkeel-scheduler",
 			},
