@@ -15,6 +15,9 @@ const requestLife = time.Hour
 // maxRequest is as much as a pool's status repeats of a request.
 const maxRequest = 64
 
+// exampleRequest is what one looks like. It is always the same one, so that an event that names it is told once.
+const exampleRequest = "2026-05-01T12:00:00Z"
+
 // Request is what the annotation that asks for evening out now says at a moment.
 func Request(at time.Time) string { return at.UTC().Format(time.RFC3339) }
 
@@ -28,7 +31,7 @@ func Requested(pool *v1alpha1.VIPPool, now time.Time) (bool, error) {
 	at, err := time.Parse(time.RFC3339, text)
 	if err != nil || len(text) > maxRequest {
 		return false, fmt.Errorf(`annotation %s: %q is no time such as %s: use "kubectl evenkeel rebalance --now"`,
-			placeholder.AnnotationRebalanceNow, text, Request(now))
+			placeholder.AnnotationRebalanceNow, text, exampleRequest)
 	}
 	age := now.Sub(at)
 	return age < requestLife && age > -requestLife, nil
