@@ -1,7 +1,9 @@
 # Kubernetes compiles once per setting of these: another CGO_ENABLED means compiling all of it again.
 export CGO_ENABLED := 0
 
+# COMPONENTS are images; TOOLS run where people are.
 COMPONENTS := evenkeel-scheduler evenkeel-controller evenkeel-announcer
+TOOLS      := kubectl-evenkeel
 VERSION    ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 REGISTRY   ?= ghcr.io/evenkeel-io
 TAG        ?= dev
@@ -56,6 +58,10 @@ bench-failover: root setup build control-plane ## measure failover (hours; ARGS=
 .PHONY: bench-handoff
 bench-handoff: root setup build control-plane ## measure what planned moves do to established connections; JSON lines
 	go run ./test/perf -suite=handoff -nice=10 $(ARGS)
+
+.PHONY: bench-rebalance
+bench-rebalance: root setup build control-plane ## measure evening out (an hour; ARGS='-repetitions=3 -only=join,rounds' makes it short); JSON lines
+	go run ./test/perf -suite=rebalance -nice=10 $(ARGS)
 
 .PHONY: test-skew
 test-skew: root setup build control-plane ## the end-to-end story on Kubernetes 1.34, and on kine with SQLite (not part of test)

@@ -51,6 +51,8 @@ func TestCluster(t *testing.T) {
 		{"a Service with externalTrafficPolicy Local is announced where its endpoint is", localPolicy},
 		{"a placeholder written by hand is announced", handWritten},
 		{"a changed status is put right", changedStatus},
+		{"a drained node has its share back within a minute, and nobody notices", evensOut},
+		{"kubectl evenkeel moves, evacuates and evens out", ordered},
 		{"what a deleted Service had is released", released},
 		{"uninstalling leaves nothing behind and no Service harmed", uninstalled},
 	}
