@@ -60,6 +60,7 @@ func Decide(v View) Decision {
 	default:
 		v.placed(&d)
 	}
+	v.expire(&d)
 	return d
 }
 

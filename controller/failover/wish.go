@@ -23,8 +23,26 @@ type WishEnd struct {
 	Note string
 }
 
-// waitForWish is how long a wished move may take: a placement, a conflict probe and an announcement take well below a second.
-const waitForWish = 10 * time.Second
+const (
+	// waitForWish is how long a wished move may take: a placement, a conflict probe and an announcement take well below a second.
+	waitForWish = 10 * time.Second
+	// expireWish is when a wish ends whatever has come in between: after what is begun for it has been taken back.
+	expireWish = waitForWish + 5*time.Second
+)
+
+// expire ends a wish that nothing comes of because the VIP has other troubles: whoever waits for its end isn't to wait for these.
+func (v View) expire(d *Decision) {
+	if v.Wish == nil || d.Ended != nil {
+		return
+	}
+	if left := expireWish - v.Wish.Age; left <= 0 {
+		d.Ended = &WishEnd{Note: overdue}
+	} else if d.Again == 0 && d.Promote == "" && !d.CreateActive {
+		d.Again = left
+	}
+}
+
+var overdue = fmt.Sprintf("it has not come about for %d seconds", int(waitForWish.Seconds()))
 
 // wished moves a VIP whose active is confirmed, to the node that was asked for: by a change of roles with a standby that guards there,
 // else by a new active placeholder.
@@ -33,7 +51,7 @@ func (v View) wished(d *Decision) {
 	case v.Live.Node == v.Wish.To:
 		d.Ended = &WishEnd{Done: true}
 	case v.Wish.Age >= waitForWish:
-		d.Ended = &WishEnd{Note: fmt.Sprintf("it has not come about for %d seconds", int(waitForWish.Seconds()))}
+		d.Ended = &WishEnd{Note: overdue}
 	case !to.open():
 		d.Ended = &WishEnd{Note: "node " + v.Wish.To + " can't take it now (" + to.refusal() + ")"}
 	case len(v.Surplus) > 0: // one move at a time

@@ -14,6 +14,7 @@ func TestWishedMoves(t *testing.T) {
 	pinned := func(node, target string, age time.Duration) *Pod {
 		return &Pod{Name: "new", Node: node, Target: target, Age: age, Reported: node != ""}
 	}
+	silentPod := func(node string) *Pod { pod := silentOn(node); return &pod }
 	guarded := []Pod{guarding("b")}
 	tests := map[string]struct {
 		view View
@@ -64,6 +65,15 @@ func TestWishedMoves(t *testing.T) {
 		"and without a standby any node": {
 			View{Live: pinned("", "c", waitForNode), Wanted: 0, Wish: to("c"), Nodes: nodes(silent, good, good)},
 			Decision{CreateActive: true, Why: WhyUnplaced, Ended: &WishEnd{Note: unplaceable + "c"}}},
+		"a wish for a VIP that nobody announces waits": {
+			View{Live: silentPod("a"), Wanted: 1, Wish: to("c"), Nodes: nodes(good, good, good)},
+			Decision{Again: expireWish - time.Second}},
+		"and ends in the end": {
+			View{Live: silentPod("a"), Wanted: 1, Wish: &Wish{To: "c", Why: "User", Age: expireWish}, Nodes: nodes(good, good, good)},
+			Decision{Ended: &WishEnd{Note: overdue}}},
+		"also where a change of roles came to nothing": {
+			View{Live: silentPod("b"), Surplus: []Pod{*announcing("a")}, Wanted: 1, Wish: &Wish{To: "b", Why: "User", Age: expireWish}, Nodes: nodes(good, good, good)},
+			Decision{Ended: &WishEnd{Note: overdue}}},
 		"after a move back, what was placed for it goes": {
 			View{Live: announcing("a"), Surplus: []Pod{*pinned("", "c", time.Minute)}, Standbys: guarded, Wanted: 1, Nodes: nodes(good, good, good)},
 			Decision{Delete: map[string]bool{"new": false}}},

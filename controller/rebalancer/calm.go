@@ -4,6 +4,8 @@ import (
 	"maps"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
+
 	"evenkeel.io/evenkeel/api/v1alpha1"
 	"evenkeel.io/evenkeel/controller/fleet"
 )
@@ -23,7 +25,8 @@ func (r *Rebalancer) follow(nodes fleet.Fleet, vips []*v1alpha1.VIP, now time.Ti
 			next.vips[vip.Name] = before
 		}
 	}
-	for name, n := range nodes.For(fleet.Demand{}) {
+	// Taints that some pool tolerates don't matter; a cordon is told apart from them.
+	for name, n := range nodes.For(fleet.Demand{Tolerations: []corev1.Toleration{{Operator: corev1.TolerationOpExists}}}) {
 		able := n.Able && !n.Sick && !n.Closed && n.Suspicion == ""
 		next.nodes[name] = able
 		if before, known := r.last.nodes[name]; able && known && !before {

@@ -50,7 +50,7 @@ func (s *surveyor) readPools() {
 		s.pools[object.Name] = p
 	}
 	for _, vip := range s.VIPs {
-		if p := s.pools[vip.Spec.Pool]; p != nil && evensOut(vip.Spec.Move) {
+		if p := s.pools[vip.Spec.Pool]; p != nil && evensOut(vip.Spec.Move) && vip.Spec.ReleasedAt == nil {
 			p.situation.UnderWay++
 		}
 	}

@@ -118,7 +118,7 @@ type surveyor struct {
 
 func newSurveyor(c Cluster) *surveyor {
 	s := &surveyor{
-		Cluster: c, places: sortOut(c.Pods, c.Now), nodes: c.Nodes.For(fleet.Demand{}), vips: map[string]*v1alpha1.VIP{},
+		Cluster: c, places: sortOut(c.Pods, c.Now), vips: map[string]*v1alpha1.VIP{},
 		heldVIPs: map[string]policy.Hold{}, settling: map[string]policy.Hold{},
 	}
 	for _, bytes := range c.Traffic {
@@ -128,5 +128,27 @@ func newSurveyor(c Cluster) *surveyor {
 		s.vips[vip.Name] = vip
 	}
 	s.readPools()
+	s.readNodes()
 	return s
+}
+
+// readNodes finds what each node is to the VIPs for which it is most: one that only some pool tolerates or selects is still one.
+func (s *surveyor) readNodes() {
+	s.nodes = s.Nodes.For(fleet.Demand{})
+	asked := map[string]bool{}
+	for _, vip := range s.VIPs {
+		if asked[vip.Spec.Pool] {
+			continue
+		}
+		demand, known := s.Demand(vip)
+		if !known {
+			continue
+		}
+		asked[vip.Spec.Pool] = true
+		for name, n := range s.Nodes.For(fleet.Demand{Interfaces: demand.Interfaces, Tolerations: demand.Tolerations}) {
+			if open(n) {
+				s.nodes[name] = n
+			}
+		}
+	}
 }

@@ -111,6 +111,11 @@ func TestWhatIsFound(t *testing.T) {
 				w.podOf(vip).Annotations[placeholder.AnnotationPolicy] = string(corev1.ServiceExternalTrafficPolicyLocal)
 			}
 		}}, found{moves: 1, begin: 1}},
+		"nodes that only the pool tolerates are evened out": {aTown(4, 0), []func(*town){func(w *town) {
+			taint := corev1.Taint{Key: "dedicated", Value: "vips", Effect: corev1.TaintEffectNoSchedule}
+			w.nodes[0].Spec.Taints, w.nodes[1].Spec.Taints = []corev1.Taint{taint}, []corev1.Taint{taint}
+			w.pools[0].Spec.Tolerations = []corev1.Toleration{{Key: "dedicated", Operator: corev1.TolerationOpExists}}
+		}}, found{moves: 2, begin: 1, held: map[policy.Reason]int{policy.MovesUnderWay: 1}}},
 		"a placeholder that somebody wrote counts and stays": {aTown(0, 0), []func(*town){func(w *town) {
 			for range 3 {
 				w.vip("main", "n1")
