@@ -130,7 +130,7 @@ func (r *Rebalancer) Start(ctx context.Context) error {
 		case <-r.Clock.After(settle):
 		}
 		var err error
-		if again, err = r.turn(ctx); err != nil && ctx.Err() == nil {
+		if again, err = r.Turn(ctx); err != nil && ctx.Err() == nil {
 			klog.FromContext(ctx).Error(err, "Evening out will be tried again")
 			again = calm
 		}

@@ -236,7 +236,7 @@ func (w *town) watch() {
 func (w *town) turn() time.Duration {
 	w.t.Helper()
 	w.watch()
-	again, err := w.r.turn(w.t.Context())
+	again, err := w.r.Turn(w.t.Context())
 	switch {
 	case errors.Is(err, errDied):
 		w.restart()

@@ -20,8 +20,9 @@ import (
 	"evenkeel.io/evenkeel/controller/serving"
 )
 
-// turn makes one survey and asks for the moves that may begin. It returns after how long to look again without a change.
-func (r *Rebalancer) turn(ctx context.Context) (time.Duration, error) {
+// Turn makes one survey and asks for the moves that may begin. It returns after how long to look again without a change. Start calls it;
+// who calls it without Start does so from one goroutine.
+func (r *Rebalancer) Turn(ctx context.Context) (time.Duration, error) {
 	now := r.Clock.Now()
 	r.ended(ctx, now)
 	pools, outlook, err := r.survey(ctx, now)
