@@ -40,7 +40,7 @@ func TestKilledAtAnyPointAPlanIsFinishedByTheNext(t *testing.T) {
 	for seed := range uint64(20) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			random := rand.New(rand.NewPCG(seed, 1))
-			w := aTown(t, nil, 13, 13, 12, 12)
+			w := aTown(t, nil, 8, 8, 7, 7)
 			w.join(5, time.Hour)
 			deaths, next := 0, random.IntN(6)
 			w.die = func() (bool, bool) {
@@ -48,14 +48,14 @@ func TestKilledAtAnyPointAPlanIsFinishedByTheNext(t *testing.T) {
 					return false, false
 				}
 				deaths++
-				next = random.IntN(12)
+				next = random.IntN(8)
 				before := random.IntN(2) == 0
 				return before, !before
 			}
-			w.pass(45 * time.Second)
+			w.pass(40 * time.Second)
 			w.wants("deaths", deaths, 3)
-			w.wants("VIPs", w.counts(), "10 10 10 10 10")
-			w.wants("moves", len(w.begun), 10)
+			w.wants("VIPs", w.counts(), "6 6 6 6 6")
+			w.wants("moves", len(w.begun), 6)
 			w.wants("moved twice", w.twice(), "")
 			w.wants("under way at once", w.crowd, 1)
 		})

@@ -29,7 +29,7 @@ func TestObjectsAreDocumented(t *testing.T) {
 		failover.WhyNodeSilent, failover.WhyDeleted, failover.WhyNodeUnfit, failover.WhyNodeSick, failover.WhyEvacuated, failover.WhyUnconfirmed, failover.WhyUnplaced, failover.WhyRolledBack,
 		placeholder.ForeignMetalLBPool, placeholder.ForeignMetalLBAddresses, placeholder.ForeignMetalLBSharing, placeholder.ForeignKubeVIPAddresses,
 		v1alpha1.VIPAnnounced, v1alpha1.VIPConflict, v1alpha1.VIPGuarded, v1alpha1.ReasonUnschedulable, v1alpha1.ReasonNotReported, v1alpha1.ReasonNoPlaceholder, v1alpha1.ReasonReleasing,
-		v1alpha1.PoolReady, v1alpha1.ReasonReversedRange, v1alpha1.ReasonOverlap, v1alpha1.ReasonInvalidPoolRef, v1alpha1.ReasonInvalidRebalance, v1alpha1.ReasonNodeJoined, v1alpha1.ReasonImbalance, v1alpha1.ReasonUser,
+		v1alpha1.PoolReady, v1alpha1.PoolBalanced, v1alpha1.ReasonReversedRange, v1alpha1.ReasonOverlap, v1alpha1.ReasonInvalidPoolRef, v1alpha1.ReasonInvalidRebalance, v1alpha1.ReasonNodeJoined, v1alpha1.ReasonImbalance, v1alpha1.ReasonUser,
 		v1alpha1.NodeDataPlaneHealthy, v1alpha1.NodeProtected, v1alpha1.NodeHandoff, v1alpha1.NodeStrictARP,
 	}
 	text, err := os.ReadFile("../../docs/objects.md")
