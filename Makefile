@@ -1,7 +1,9 @@
 # Kubernetes compiles once per setting of these: another CGO_ENABLED means compiling all of it again.
 export CGO_ENABLED := 0
 
+# COMPONENTS are images; TOOLS run where people are.
 COMPONENTS := evenkeel-scheduler evenkeel-controller evenkeel-announcer
+TOOLS      := kubectl-evenkeel
 VERSION    ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 REGISTRY   ?= ghcr.io/evenkeel-io
 TAG        ?= dev
@@ -24,8 +26,8 @@ demo: setup build ## show it: a cluster of 3 nodes on this machine, 12 Services,
 	KEEP=$(KEEP) go run ./test/lab/cmd/demo
 
 .PHONY: build
-build: ## compile the three programs into bin/
-	@hack/go-build.sh -ldflags "$(LDFLAGS)" -o bin/ $(COMPONENTS:%=./cmd/%)
+build: ## compile the three programs and kubectl-evenkeel into bin/
+	@hack/go-build.sh -ldflags "$(LDFLAGS)" -o bin/ $(COMPONENTS:%=./cmd/%) ./cmd/kubectl-evenkeel
 
 .PHONY: setup
 setup: ## install what labs and tests need (Debian, Ubuntu)
@@ -60,6 +62,10 @@ bench-handoff: root setup build control-plane ## measure what planned moves do t
 .PHONY: bench-load
 bench-load: root setup build control-plane ## measure where VIPs go by weight, capacity and traffic, and after losses; JSON lines
 	go run ./test/perf -suite=load -nice=10 $(ARGS)
+
+.PHONY: bench-rebalance
+bench-rebalance: root setup build control-plane ## measure evening out (an hour; ARGS='-repetitions=3 -only=join,rounds' makes it short); JSON lines
+	go run ./test/perf -suite=rebalance -nice=10 $(ARGS)
 
 .PHONY: test-skew
 test-skew: root setup build control-plane ## the end-to-end story on Kubernetes 1.34, and on kine with SQLite (not part of test)

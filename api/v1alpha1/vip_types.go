@@ -64,10 +64,30 @@ type VIPSpec struct {
 	// +optional
 	Services []ServiceReference `json:"services,omitempty"`
 
+	// Move asks for a planned move: make before break, to that node. The controller clears it when the VIP is announced there or can't
+	// be, and says in an event how it ended. Written by the rebalancer and by "kubectl evenkeel move".
+	// +optional
+	Move *MoveRequest `json:"move,omitempty"`
+
 	// ReleasedAt is when the last Service let go of the VIP. The addresses stay taken until every
 	// announcer has certainly removed them: address lifetime + linger later.
 	// +optional
 	ReleasedAt *metav1.Time `json:"releasedAt,omitempty"`
+}
+
+// MoveRequest asks for a move of one VIP.
+type MoveRequest struct {
+	// To is the node that is to announce the VIP.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	To string `json:"to"`
+	// Reason is one word for status.lastMove, for example User.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=63
+	// +kubebuilder:validation:Pattern=`^[A-Za-z][A-Za-z0-9]*$`
+	Reason string `json:"reason"`
+	// RequestedAt is when it was asked for. A move that hasn't come about ten seconds later is given up.
+	RequestedAt metav1.Time `json:"requestedAt"`
 }
 
 // ServiceReference names one Service by namespace, name and UID: a Service that was deleted and made anew

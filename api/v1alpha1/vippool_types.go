@@ -99,6 +99,10 @@ type VIPPoolSpec struct {
 	// +kubebuilder:pruning:PreserveUnknownFields
 	// +optional
 	PodTemplatePatch *runtime.RawExtension `json:"podTemplatePatch,omitempty"`
+
+	// Rebalance says when and how fast these VIPs are evened out over the nodes. Absent: as the controller's flags say.
+	// +optional
+	Rebalance *RebalancePolicy `json:"rebalance,omitempty"`
 }
 
 // VIPPoolStatus is written by the controller.
@@ -111,6 +115,10 @@ type VIPPoolStatus struct {
 	IPv4 *FamilyUsage `json:"ipv4,omitempty"`
 	// +optional
 	IPv6 *FamilyUsage `json:"ipv6,omitempty"`
+
+	// Rebalance is the record of the moves that even out.
+	// +optional
+	Rebalance *RebalanceStatus `json:"rebalance,omitempty"`
 
 	// Conditions: Ready. False names the entries that are wrong; the others work.
 	// +listType=map

@@ -119,6 +119,7 @@ func run(ctx context.Context, o *options) error {
 		Nodes:      fleet.Options{IgnoreExcludeLabel: o.ignoreExcludeLabel},
 		Measure:    load.MeasureOf(o.criteria()),
 		Health:     meter,
+		Rebalance:  o.rebalance,
 	})
 	if err != nil {
 		return err

@@ -28,6 +28,7 @@ func TestFlags(t *testing.T) {
 		{name: "no criteria", args: []string{"--load-criteria", ""}, err: "--load-criteria: Required value"},
 		{name: "a criterion that nobody knows", args: []string{"--load-criteria", "Count,Memory"}, err: `--load-criteria[1]: Unsupported value: "Memory"`},
 		{name: "a criterion twice", args: []string{"--load-criteria", "Count,Count"}, err: "--load-criteria[1]: Duplicate value"},
+		{name: "a mode of evening out that only pools have", args: []string{"--rebalance-mode", "Window"}, err: "--rebalance-mode"},
 		{name: "no workers", args: []string{"--workers", "0"}, err: "--workers"},
 	}
 	for _, tt := range tests {

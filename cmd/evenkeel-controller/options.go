@@ -13,6 +13,7 @@ import (
 
 	"evenkeel.io/evenkeel/api/load"
 	"evenkeel.io/evenkeel/api/placeholder"
+	"evenkeel.io/evenkeel/controller/rebalance/policy"
 )
 
 // options are the command's flags.
@@ -34,6 +35,7 @@ type options struct {
 	loadCriteria      []string
 
 	ignoreExcludeLabel bool
+	rebalance          policy.Policy
 	logging            *logsapi.LoggingConfiguration
 }
 
@@ -54,6 +56,7 @@ func defaultOptions() *options {
 		priorityClass: "system-cluster-critical",
 		workers:       8,
 		loadCriteria:  texts(load.DefaultCriteria()),
+		rebalance:     policy.Default(),
 		logging:       logsapi.NewLoggingConfiguration(),
 	}
 }
@@ -80,6 +83,8 @@ func (o *options) flagSets() flag.NamedFlagSets {
 	fs.StringSliceVar(&o.loadCriteria, "load-criteria", o.loadCriteria, "What standbys are spread by, the most important first: Count, Traffic, NICUtilization, CPU. It must be what the criteria of the scheduler's VIPLoad plugin are.")
 	fs.StringVar(&o.placeholderImage, "placeholder-image", o.placeholderImage, "Image of the placeholders' container, which does nothing.")
 	fs.StringVar(&o.priorityClass, "placeholder-priority-class", o.priorityClass, "PriorityClass of the placeholders. Empty: the default one (for clusters whose quotas allow critical pods in kube-system alone).")
+
+	o.rebalance.AddFlags(sets.FlagSet("evening out"))
 
 	logsapi.AddFlags(o.logging, sets.FlagSet("logs"))
 	global := sets.FlagSet("global")
@@ -108,7 +113,7 @@ func (o *options) validate() error {
 	if err := load.ValidateCriteria(o.criteria(), field.NewPath("--load-criteria")).ToAggregate(); err != nil {
 		errs = append(errs, err)
 	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, o.rebalance.Validate())...)
 }
 
 // criteria are what --load-criteria names.

@@ -13,6 +13,10 @@ type Decision struct {
 	// CreateActive: a new active placeholder is due; CreateStandbys is how many standbys are.
 	CreateActive   bool
 	CreateStandbys int
+	// On is the node for the new active placeholder; empty: the scheduler chooses.
+	On string
+	// Ended: the wish has come to its end.
+	Ended *WishEnd
 	// Why of a promotion or a new active: a word for the VIP's last move.
 	Why string
 	// Paced: the move is not urgent, so that it waits for its turn among others.
@@ -37,6 +41,7 @@ const (
 	WhyNodeUnfit    = "NodeNotEligible"
 	WhyNodeSick     = "NodeNotHealthy"
 	WhyEndpoints    = "EndpointsMoved"
+	WhyEvacuated    = "Evacuated" // also what is amiss with the node
 	WhyUnconfirmed  = "NotReported"
 	WhyUnplaced     = "Unschedulable"
 	WhyRolledBack   = "RolledBack"
@@ -60,6 +65,7 @@ func Decide(v View) Decision {
 	default:
 		v.placed(&d)
 	}
+	v.expire(&d)
 	return d
 }
 
@@ -141,11 +147,13 @@ func (v View) unplaced(d *Decision) {
 		holder, why = back, WhyRolledBack
 	}
 	switch {
-	case holder == nil:
+	case holder == nil && v.Live.Target == "":
 	case v.Live.Age < waitForNode:
 		d.Again = waitForNode - v.Live.Age
+	case holder == nil: // who held it is gone: any node will do
+		d.CreateActive, d.Why, d.Ended = true, WhyUnplaced, v.failed(unplaceable+v.Live.Target)
 	default:
-		d.Promote, d.Why = holder.Name, why
+		d.Promote, d.Why, d.Ended = holder.Name, why, v.failed(unplaceable+v.Live.Target)
 	}
 	for _, pod := range v.Surplus { // one that holds the VIP stays until it is held elsewhere
 		if !pod.Announced {
@@ -168,7 +176,12 @@ func (v View) placed(d *Decision) {
 	switch {
 	case !confirmed && holder != nil && node.Suspicion != "":
 		d.Promote, d.Why = holder.Name, WhyRolledBack
+	case !confirmed && holder != nil && v.Live.Target != "" && v.Live.Age >= waitForWish:
+		d.Promote, d.Why, d.Ended = holder.Name, WhyRolledBack, v.failed("node "+v.Live.Node+" does not announce it")
 	case !confirmed && holder != nil: // a move is under way
+		if v.Live.Target != "" {
+			d.Again = waitForWish - v.Live.Age
+		}
 	case v.Live.Superseded > 0 && node.fit(): // by one that has no placeholder, or will report that it took the VIP over
 		if d.NewTerm = v.Live.Superseded >= waitForClaimant; !d.NewTerm {
 			d.Again = waitForClaimant - v.Live.Superseded
@@ -178,6 +191,9 @@ func (v View) placed(d *Decision) {
 	case node.Suspicion != "" && !v.Live.Reported:
 		v.replace(d, WhyUnconfirmed)
 	case node.Suspicion != "": // only a silent wire or a takeover moves what was there
+	case node.Why == WhyEvacuated:
+		v.leave(d, WhyEvacuated)
+		d.Paced = true
 	case node.unserved() && v.Live.justPlaced(): // its report brings us back
 	case node.unserved():
 		v.leave(d, WhyEndpoints)
@@ -186,6 +202,8 @@ func (v View) placed(d *Decision) {
 	case node.Sick:
 		v.leave(d, WhyNodeSick)
 		d.Paced = true
+	case confirmed && v.Wish != nil:
+		v.wished(d)
 	}
 }
 

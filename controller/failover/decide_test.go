@@ -32,13 +32,14 @@ func waiting(name string) Pod { return Pod{Name: name, Age: time.Minute} }
 func leaving(p Pod) Pod { p.Leaving = true; return p }
 
 var (
-	good    = Node{Able: true}
-	closed  = Node{Able: true, Closed: true}
-	sick    = Node{Able: true, Sick: true}
-	unable  = Node{Why: "NoCarrier"}
-	silent  = Node{Able: true, Suspicion: FellSilent, Suspected: time.Minute}
-	justNow = Node{Able: true, Suspicion: FellSilent, Suspected: time.Second}
-	mute    = Node{Able: true, Suspicion: NoReport, Suspected: time.Minute}
+	good      = Node{Able: true}
+	closed    = Node{Able: true, Closed: true}
+	sick      = Node{Able: true, Sick: true}
+	unable    = Node{Why: "NoCarrier"}
+	evacuated = Node{Why: WhyEvacuated}
+	silent    = Node{Able: true, Suspicion: FellSilent, Suspected: time.Minute}
+	justNow   = Node{Able: true, Suspicion: FellSilent, Suspected: time.Second}
+	mute      = Node{Able: true, Suspicion: NoReport, Suspected: time.Minute}
 )
 
 func nodes(a, b, c Node) map[string]Node { return map[string]Node{"a": a, "b": b, "c": c} }
@@ -105,6 +106,14 @@ func TestDecide(t *testing.T) {
 		"without a standby on guard it is left for a new placeholder": {
 			View{Live: announcing("a"), Standbys: []Pod{silentOn("b")}, Wanted: 1, Nodes: nodes(unable, good, good)},
 			Decision{CreateActive: true, Why: WhyNodeUnfit}},
+		"an evacuated node is left in turn": {
+			View{Live: announcing("a"), Standbys: []Pod{guarding("b")}, Wanted: 1, Nodes: nodes(evacuated, good, good)},
+			Decision{Promote: "standby-b", Why: WhyEvacuated, Paced: true}},
+		"so that its standbys are elsewhere before they go": {
+			View{Live: announcing("a"), Standbys: []Pod{guarding("b")}, Wanted: 1, Nodes: nodes(good, evacuated, good)},
+			Decision{CreateStandbys: 1}},
+		"an evacuated node is not left for another one": {
+			View{Live: announcing("a"), Wanted: 0, Nodes: nodes(evacuated, evacuated, closed)}, Decision{Paced: true}},
 		"it is not left for nowhere": {
 			View{Live: announcing("a"), Wanted: 1, Nodes: nodes(unable, closed, sick)}, Decision{}},
 		"a sick node is left in turn": {

@@ -25,6 +25,8 @@ type View struct {
 	Nodes map[string]Node
 	// Unserved: its Services' traffic policy is Local, and no node at all has an endpoint of theirs.
 	Unserved bool
+	// Wish is a planned move that was asked for; nil: none was.
+	Wish *Wish
 	// Hold: so many nodes fell silent at once that nothing is replaced for now, but for VIPs that would be without any place.
 	Hold bool
 }
@@ -34,6 +36,8 @@ type Pod struct {
 	Name string
 	// Node that it is bound to; empty while it waits for one.
 	Node string
+	// Target is the only node that it may be bound to; empty: any may.
+	Target string
 	// Age since it was created.
 	Age time.Duration
 	// Ready and Announced as its announcer reports them, Reported whether it ever did.

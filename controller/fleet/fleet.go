@@ -31,6 +31,9 @@ const (
 	massHold   = time.Minute
 )
 
+// Evacuated is why a node can't announce while somebody wants all VIPs off it.
+const Evacuated = failover.WhyEvacuated
+
 // Options of a Fleet.
 type Options struct {
 	// IgnoreExcludeLabel: nodes labelled node.kubernetes.io/exclude-from-external-load-balancers may announce all the same. It
@@ -74,6 +77,12 @@ type Demand struct {
 	Local endpoints.Local
 	// Nodes are those that the node selectors and affinities of its placeholders allow. Nil: all.
 	Nodes *nodeaffinity.RequiredNodeAffinity
+}
+
+// Objects are a node's Node and VIPNode, either of which may be nil. They must not be changed.
+func (f Fleet) Objects(name string) (*corev1.Node, *v1alpha1.VIPNode) {
+	m := f.members[name]
+	return m.node, m.vipNode
 }
 
 // For says what each node is to a VIP.
@@ -125,6 +134,9 @@ func (f Fleet) unable(m member, d Demand, selector labels.Selector) string {
 	}
 	if _, excluded := m.node.Labels[corev1.LabelNodeExcludeBalancers]; excluded && !f.options.IgnoreExcludeLabel {
 		return "Excluded"
+	}
+	if _, evacuated := m.node.Labels[placeholder.LabelEvacuate]; evacuated {
+		return Evacuated
 	}
 	if !selector.Matches(labels.Set(m.node.Labels)) {
 		return failover.NotSelected

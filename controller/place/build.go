@@ -39,6 +39,8 @@ type Claim struct {
 	Sequence int64
 	Term     int64
 	Peers    []placeholder.Peer
+	// On is the only node that it may be bound to; empty: any may.
+	On string
 }
 
 // changing are the annotations that follow the Service and the pool during a placeholder's life.
@@ -161,6 +163,9 @@ func Build(s Subject, look Look, c Claim, before map[string]string) *corev1.Pod 
 	}
 	pod = patched(pod, s.Pool)
 	constrain(pod, s)
+	if c.On != "" {
+		pin(pod, c.On)
+	}
 	return pod
 }
 

@@ -74,7 +74,7 @@ func (k *Keeper) First(ctx context.Context, s Subject) error {
 	if turn.Any() || turn.Unseen() > 0 {
 		return nil
 	}
-	_, err = turn.Create(ctx, placeholder.Active)
+	_, err = turn.Create(ctx, placeholder.Active, "")
 	return err
 }
 

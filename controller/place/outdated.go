@@ -48,7 +48,7 @@ func (t *Turn) Renew(ctx context.Context) (bool, error) {
 			asked = askOf(pod)
 		}
 		role := placeholder.RoleOf(pod)
-		now := askOf(Build(t.subject, t.keeper.look, Claim{Role: role}, pod.Annotations))
+		now := askOf(Build(t.subject, t.keeper.look, Claim{Role: role, On: Target(pod)}, pod.Annotations))
 		if equality.Semantic.DeepEqual(asked, now) {
 			continue
 		}

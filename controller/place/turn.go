@@ -51,11 +51,12 @@ func (t *Turn) Succession(ctx context.Context) []placeholder.Peer {
 	return t.Places.Succession(t.subject.VIP, t.keeper.nodes(ctx))
 }
 
-// Create makes a placeholder. An active one begins a new term; a standby is of the term of the active that it stands by for.
-func (t *Turn) Create(ctx context.Context, role placeholder.Role) (*corev1.Pod, error) {
+// Create makes a placeholder. An active one begins a new term; a standby is of the term of the active that it stands by for. on is the
+// only node that it may be bound to; empty: the scheduler chooses.
+func (t *Turn) Create(ctx context.Context, role placeholder.Role, on string) (*corev1.Pod, error) {
 	k, m := t.keeper, t.memory
 	k.mu.Lock()
-	claim := Claim{Role: role, Sequence: m.sequence + 1, Term: t.nextTerm()}
+	claim := Claim{Role: role, On: on, Sequence: m.sequence + 1, Term: t.nextTerm()}
 	k.mu.Unlock()
 	places := t.Places
 	if role == placeholder.Standby {

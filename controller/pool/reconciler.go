@@ -11,6 +11,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -18,6 +19,7 @@ import (
 	"evenkeel.io/evenkeel/api/v1alpha1"
 	"evenkeel.io/evenkeel/controller/ipam"
 	"evenkeel.io/evenkeel/controller/ledger"
+	"evenkeel.io/evenkeel/controller/rebalance/policy"
 	"evenkeel.io/evenkeel/controller/serving"
 	"evenkeel.io/evenkeel/controller/written"
 )
@@ -146,6 +148,13 @@ func problems(pool *v1alpha1.VIPPool, found []ipam.Problem, refusal string) (rea
 	if refusal != "" {
 		reason = firstOf(reason, v1alpha1.ReasonInvalidPatch)
 		messages = append(messages, "podTemplatePatch isn't used: "+refusal)
+	}
+	if _, errs := policy.Of(pool.Spec.Rebalance, policy.Default(), field.NewPath("spec", "rebalance")); len(errs) > 0 {
+		reason = firstOf(reason, v1alpha1.ReasonInvalidRebalance)
+		for _, err := range errs {
+			messages = append(messages, err.Error())
+		}
+		messages = append(messages, "VIPs of this pool aren't moved to even out until that is corrected")
 	}
 	message = strings.Join(messages, "; ")
 	if len(message) > maxMessage {

@@ -13,6 +13,7 @@ import (
 
 func TestStatus(t *testing.T) {
 	broken := &metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{{Key: "a", Operator: "Sometimes"}}}
+	impossible := &v1alpha1.RebalancePolicy{Mode: v1alpha1.RebalanceWindowed, Windows: []v1alpha1.RebalanceWindow{{Schedule: "0 3 31 2 *", TimeZone: "Mars/Olympus"}}}
 	tests := []struct {
 		name     string
 		pool     v1alpha1.VIPPoolSpec
@@ -28,6 +29,10 @@ func TestStatus(t *testing.T) {
 		{name: "a selector that can't be read", pool: v1alpha1.VIPPoolSpec{NodeSelector: broken}, reason: v1alpha1.ReasonInvalidPoolRef, says: []string{"nodeSelector", "Sometimes"}},
 		{name: "a patch that can't be used", refusal: "spec.hostNetwork is not for a patch to change", reason: v1alpha1.ReasonInvalidPatch, says: []string{"podTemplatePatch isn't used: spec.hostNetwork"}},
 		{name: "wrong addresses are graver than a wrong patch", refusal: "no", problems: []ipam.Problem{{Kind: ipam.Overlapping, Message: "overlap"}}, reason: v1alpha1.ReasonOverlap, says: []string{"overlap; podTemplatePatch"}},
+		{name: "a rebalance policy that can't be followed", pool: v1alpha1.VIPPoolSpec{Rebalance: impossible}, reason: v1alpha1.ReasonInvalidRebalance,
+			says: []string{"spec.rebalance.windows[0].schedule", "never comes", "spec.rebalance.windows[0].timeZone", "IANA"}},
+		{name: "it is less grave than others", pool: v1alpha1.VIPPoolSpec{NodeSelector: broken, Rebalance: impossible}, reason: v1alpha1.ReasonInvalidPoolRef,
+			says: []string{"nodeSelector", "spec.rebalance.windows[0].schedule"}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

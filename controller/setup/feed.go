@@ -19,6 +19,7 @@ import (
 	"evenkeel.io/evenkeel/controller/fleet"
 	"evenkeel.io/evenkeel/controller/ledger"
 	"evenkeel.io/evenkeel/controller/place"
+	"evenkeel.io/evenkeel/controller/rebalancer"
 	"evenkeel.io/evenkeel/controller/service"
 	"evenkeel.io/evenkeel/controller/standby"
 	"evenkeel.io/evenkeel/controller/vip"
@@ -47,6 +48,7 @@ type followers struct {
 	reports *vip.Reports
 	spread  *standby.Spreader
 	meter   *load.Meter // nil where nothing that is measured counts
+	evener  *rebalancer.Rebalancer
 }
 
 // addFeed has the followers follow the watches from now on, leader or not, and opens the ledger when this process leads.
@@ -104,6 +106,7 @@ func (to followers) seenPod(pod *corev1.Pod) {
 	to.keeper.Observed(pod.Labels[placeholder.LabelVIP], pod.Name)
 	to.book.ObservePod(pod)
 	to.spread.Poke()
+	to.evener.Poke()
 }
 
 func (to followers) gonePod(pod *corev1.Pod) {
@@ -111,6 +114,7 @@ func (to followers) gonePod(pod *corev1.Pod) {
 	to.book.ForgetPod(pod.Name)
 	to.reports.Forget(pod.UID)
 	to.spread.Poke()
+	to.evener.Poke()
 }
 
 // object is a pointer to an API object.

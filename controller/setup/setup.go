@@ -39,6 +39,8 @@ import (
 	"evenkeel.io/evenkeel/controller/nodenotes"
 	"evenkeel.io/evenkeel/controller/place"
 	"evenkeel.io/evenkeel/controller/pool"
+	"evenkeel.io/evenkeel/controller/rebalance/policy"
+	"evenkeel.io/evenkeel/controller/rebalancer"
 	"evenkeel.io/evenkeel/controller/service"
 	"evenkeel.io/evenkeel/controller/serving"
 	"evenkeel.io/evenkeel/controller/standby"
@@ -59,6 +61,8 @@ type Options struct {
 	Nodes fleet.Options
 	// Measure is the scheduler's: standbys are spread by it.
 	Measure load.Measure
+	// Rebalance is what pools' policies leave open. Without a mode: policy.Default().
+	Rebalance policy.Policy
 	// Health of the API server, as the manager's own requests show it.
 	Health vip.Health
 }
@@ -156,6 +160,15 @@ func Add(ctx context.Context, mgr manager.Manager, o Options) error {
 		Client: mgr.GetClient(), Clock: now, Namespace: o.Look.Namespace, Nodes: nodes, Measure: o.Measure, Meter: meter, Demand: vips.Demand,
 	})
 	nodes.OnChange(spreader.Poke)
+	if o.Rebalance.Mode == "" {
+		o.Rebalance = policy.Default()
+	}
+	evener := rebalancer.New(rebalancer.Config{
+		Client: mgr.GetClient(), Clock: now, Namespace: o.Look.Namespace, Nodes: nodes, Ledger: book, Teller: teller,
+		Demand: vips.Demand, Defaults: o.Rebalance, Traffic: mgr.GetAPIReader(),
+	})
+	nodes.OnChange(evener.Poke)
+	book.OnChange(func(ledger.Change) { evener.Poke() })
 	pools := &pool.Reconciler{Client: mgr.GetClient(), Clock: now, Ledger: book, Written: written.New(), Patches: keeper, Teller: teller}
 
 	for _, add := range []func() error{
@@ -165,8 +178,12 @@ func Add(ctx context.Context, mgr manager.Manager, o Options) error {
 		func() error { return addPools(mgr, book, pools) },
 		func() error { return addNodeNotes(mgr, notes) },
 		func() error { return mgr.Add(spreader) },
+		func() error { return mgr.Add(evener) },
 		func() error {
-			return addFeed(ctx, mgr, followers{book, keeper, nodes, served, reports, spreader, meter}, services)
+			return ctrlmetrics.Registry.Register(rebalancer.Collector{Rebalancer: evener, Elected: mgr.Elected()})
+		},
+		func() error {
+			return addFeed(ctx, mgr, followers{book, keeper, nodes, served, reports, spreader, meter, evener}, services)
 		},
 	} {
 		if err := add(); err != nil {

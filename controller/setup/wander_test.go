@@ -15,9 +15,9 @@ import (
 	"evenkeel.io/evenkeel/api/v1alpha1"
 )
 
-// play plays the scheduler, which places what waits on a node that serves, and the announcers, which do as the roles say, until
+// wander plays the scheduler, which places what waits on a node that serves, and the announcers, which do as the roles say, until
 // nothing changes any more.
-func (w *world) play(random *rand.Rand, serving []string) {
+func (w *world) wander(random *rand.Rand, serving []string) {
 	w.t.Helper()
 	for range 20 {
 		w.settle()
@@ -92,9 +92,9 @@ func TestHoweverEndpointsWanderTheVIPIsWhereOneIs(t *testing.T) {
 				case 1:
 					w.restart()
 				}
-				w.play(random, serving)
+				w.wander(random, serving)
 				w.pass(3 * time.Second)
-				w.play(random, serving)
+				w.wander(random, serving)
 				w.pass(3 * time.Second)
 				w.isWhere(on, serving)
 			}

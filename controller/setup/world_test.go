@@ -28,6 +28,8 @@ import (
 	"evenkeel.io/evenkeel/controller/ledger"
 	"evenkeel.io/evenkeel/controller/place"
 	"evenkeel.io/evenkeel/controller/pool"
+	"evenkeel.io/evenkeel/controller/rebalance/policy"
+	"evenkeel.io/evenkeel/controller/rebalancer"
 	"evenkeel.io/evenkeel/controller/service"
 	"evenkeel.io/evenkeel/controller/serving"
 	"evenkeel.io/evenkeel/controller/suspects"
@@ -49,6 +51,7 @@ type world struct {
 	vips     *vip.Reconciler
 	pools    *pool.Reconciler
 	suspects *suspects.Reconciler
+	evener   *rebalancer.Rebalancer
 	nodes    *fleet.Book
 	served   *fleet.Endpoints
 	slices   map[string]discoveryv1.EndpointSlice
@@ -142,6 +145,9 @@ func (w *world) restart() {
 		Endpoints: w.served, Nodes: w.nodes, Suspects: w.suspects, Reports: &vip.Reports{Health: w.health}, Pace: rate.NewLimiter(5, 5),
 	}
 	w.pools = &pool.Reconciler{Client: w.c, Clock: w.clock, Ledger: w.book, Written: written.New(), Patches: w.keeper, Teller: teller}
+	w.evener = rebalancer.New(rebalancer.Config{
+		Client: w.c, Clock: w.clock, Namespace: ns, Nodes: w.nodes, Ledger: w.book, Teller: teller, Demand: w.vips.Demand, Defaults: policy.Default(), Traffic: w.c,
+	})
 	w.known, w.pods = map[string]*v1alpha1.VIP{}, map[string]bool{}
 	w.watch()
 	var services corev1.ServiceList

@@ -35,6 +35,11 @@ func (r *Reconciler) act(ctx context.Context, turn *place.Turn, s place.Subject,
 			return out, err
 		}
 	}
+	if d.Ended != nil && !d.Ended.Done {
+		if err := r.endMove(ctx, s, d.Ended); err != nil {
+			return out, err
+		}
+	}
 	if d.Withdraw {
 		out.changed = true
 		return out, r.withdraw(ctx, turn, d)
@@ -59,7 +64,7 @@ func (r *Reconciler) act(ctx context.Context, turn *place.Turn, s place.Subject,
 			out.waiting, out.retry = true, sooner(out.retry, wait)
 			return out, nil
 		} else {
-			pod, err := turn.Create(ctx, placeholder.Active)
+			pod, err := turn.Create(ctx, placeholder.Active, d.On)
 			if err != nil {
 				return out, r.tellUncreated(s, err)
 			}
@@ -74,7 +79,7 @@ func (r *Reconciler) act(ctx context.Context, turn *place.Turn, s place.Subject,
 			out.retry = sooner(out.retry, wait)
 			break
 		}
-		if _, err := turn.Create(ctx, placeholder.Standby); err != nil {
+		if _, err := turn.Create(ctx, placeholder.Standby, ""); err != nil {
 			return out, r.tellUncreated(s, err)
 		}
 	}

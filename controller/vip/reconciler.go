@@ -112,6 +112,9 @@ func (r *Reconciler) reconcile(ctx context.Context, vip *v1alpha1.VIP) (time.Dur
 			return 0, err
 		}
 	}
+	if vip, err = r.takeOrder(ctx, vip); err != nil {
+		return 0, err
+	}
 	pool, err := r.pool(ctx, vip.Spec.Pool)
 	if err != nil {
 		return 0, err
@@ -145,6 +148,9 @@ func (r *Reconciler) reconcile(ctx context.Context, vip *v1alpha1.VIP) (time.Dur
 	r.warnStranded(subject, view)
 	r.warnWishes(subject, view)
 	wait, err := r.report(ctx, vip, services, observe(vip, turn.Places, out).serving(view), view, turn.Places)
+	if err == nil && decision.Ended != nil && decision.Ended.Done {
+		err = r.endMove(ctx, subject, decision.Ended)
+	}
 	return sooner(sooner(wait, out.retry), again), err
 }
 

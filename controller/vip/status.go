@@ -120,13 +120,14 @@ func (r *Reconciler) report(ctx context.Context, vip *v1alpha1.VIP, services []*
 		r.stopWaiting(vip.Name)
 	}
 	p, again := protectionOf(vip, s, v)
-	next := nextStatus(vip, s, p, places, r.reason(vip.Name), metav1.NewTime(r.Clock.Now()))
+	next := nextStatus(vip, s, p, places, r.whyMoved(vip, s.node), metav1.NewTime(r.Clock.Now()))
 	if !equality.Semantic.DeepEqual(vip.Status, next) {
 		if err := r.patchStatus(ctx, vip, next); err != nil {
 			return 0, err
 		}
 		if !equality.Semantic.DeepEqual(vip.Status.LastMove, next.LastMove) {
 			r.forgetReason(vip.Name)
+			moves.WithLabelValues(next.LastMove.Reason).Inc()
 		}
 		for _, service := range services {
 			r.tell(service, vip, &next, s, places)

@@ -93,6 +93,9 @@ func (r *Reconciler) view(s place.Subject, places place.Places, now time.Time) (
 	demand := r.demand(s)
 	v := failover.View{Nodes: nodes.For(demand), Unserved: !demand.Local.Any(demand.Addresses)}
 	v.Wanted = wantedStandbys(s)
+	if move := s.VIP.Spec.Move; move != nil {
+		v.Wish = &failover.Wish{To: move.To, Why: move.Reason, Age: now.Sub(move.RequestedAt.Time)}
+	}
 	again := nodes.NextChange()
 	if left, hold := nodes.Hold(); hold {
 		v.Hold = true
@@ -135,6 +138,7 @@ func podOf(pod *corev1.Pod, now time.Time) failover.Pod {
 	}
 	return failover.Pod{
 		Superseded: superseded,
+		Target:     place.Target(pod),
 		Name:       pod.Name, Node: pod.Spec.NodeName, Age: now.Sub(pod.CreationTimestamp.Time),
 		Reported:  ready != nil,
 		Ready:     ready != nil && ready.Status == corev1.ConditionTrue,

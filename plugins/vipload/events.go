@@ -19,7 +19,7 @@ import (
 // and sleep for minutes. The activator takes care of both, after the store has changed.
 func (pl *VIPLoad) EventsToRegister(context.Context) ([]fwk.ClusterEventWithHint, error) {
 	return []fwk.ClusterEventWithHint{
-		// A node may have been known by its VIPNode only, lose the exclude label, or take more VIPs.
+		// A node may have been known by its VIPNode only, lose the label that excludes or evacuates it, or take more VIPs.
 		{Event: fwk.ClusterEvent{Resource: fwk.Node, ActionType: fwk.Add | fwk.UpdateNodeLabel | fwk.UpdateNodeAnnotation}, QueueingHintFn: pl.isSchedulableAfterNodeChange},
 		// The VIP's other placeholder ends, or another VIP's where there are limits, or a standby's active gets its node or becomes
 		// active. Update is the general one, as neither a deletion timestamp nor a label is one of the specific updates.
@@ -34,8 +34,7 @@ func (pl *VIPLoad) isSchedulableAfterNodeChange(_ klog.Logger, _ *corev1.Pod, ol
 	if err != nil {
 		return fwk.Queue, err
 	}
-	_, isExcluded := after.Labels[corev1.LabelNodeExcludeBalancers]
-	if isExcluded && !pl.ignoreExcludeLabel {
+	if pl.labelledOff(after) {
 		return fwk.QueueSkip, nil
 	}
 	if before == nil { // a new node helps once it has an announcer; its VIPNode's arrival activates the pod
@@ -44,13 +43,20 @@ func (pl *VIPLoad) isSchedulableAfterNodeChange(_ klog.Logger, _ *corev1.Pod, ol
 		}
 		return fwk.Queue, nil
 	}
-	if _, wasExcluded := before.Labels[corev1.LabelNodeExcludeBalancers]; wasExcluded && !isExcluded {
+	if pl.labelledOff(before) {
 		return fwk.Queue, nil
 	}
 	if before.Annotations[placeholder.AnnotationMaxVIPs] != after.Annotations[placeholder.AnnotationMaxVIPs] {
 		return fwk.Queue, nil
 	}
 	return fwk.QueueSkip, nil
+}
+
+// labelledOff says whether a label keeps VIPs off a node.
+func (pl *VIPLoad) labelledOff(node *corev1.Node) bool {
+	_, excluded := node.Labels[corev1.LabelNodeExcludeBalancers]
+	_, evacuated := node.Labels[placeholder.LabelEvacuate]
+	return excluded && !pl.ignoreExcludeLabel || evacuated
 }
 
 func (pl *VIPLoad) isSchedulableAfterPodChange(_ klog.Logger, pod *corev1.Pod, oldObj, newObj any) (fwk.QueueingHint, error) {

@@ -44,6 +44,8 @@ func TestHints(t *testing.T) {
 	lenient.nodes.set("known", eligible.Facts{})
 	plain := func(name string) *corev1.Node { return st.MakeNode().Name(name).Obj() }
 	labelled := st.MakeNode().Name("known").Label(corev1.LabelNodeExcludeBalancers, "true").Obj()
+	evacuating := st.MakeNode().Name("known").Label(placeholder.LabelEvacuate, "true").Obj()
+	both := st.MakeNode().Name("known").Label(placeholder.LabelEvacuate, "true").Label(corev1.LabelNodeExcludeBalancers, "true").Obj()
 	pod := vipPod("p", "192.0.2.10").Obj()
 	other := func() *st.PodWrapper { return vipPod("q", "192.0.2.10").Node("n") }
 
@@ -61,6 +63,10 @@ func TestHints(t *testing.T) {
 		{name: "a new node that is excluded", hint: pl.isSchedulableAfterNodeChange, now: labelled, want: fwk.QueueSkip},
 		{name: "a new node whose label is ignored", hint: lenient.isSchedulableAfterNodeChange, now: labelled, want: fwk.Queue},
 		{name: "the exclude label goes", hint: pl.isSchedulableAfterNodeChange, before: labelled, now: plain("known"), want: fwk.Queue},
+		{name: "the evacuate label goes", hint: pl.isSchedulableAfterNodeChange, before: evacuating, now: plain("known"), want: fwk.Queue},
+		{name: "the evacuate label comes", hint: pl.isSchedulableAfterNodeChange, before: plain("known"), now: evacuating, want: fwk.QueueSkip},
+		{name: "the exclude label goes, and the node is still evacuated", hint: pl.isSchedulableAfterNodeChange, before: both, now: evacuating, want: fwk.QueueSkip},
+		{name: "a node whose exclude label is ignored is evacuated", hint: lenient.isSchedulableAfterNodeChange, before: labelled, now: both, want: fwk.QueueSkip},
 		{name: "the exclude label comes", hint: pl.isSchedulableAfterNodeChange, before: plain("known"), now: labelled, want: fwk.QueueSkip},
 		{name: "another label changes", hint: pl.isSchedulableAfterNodeChange, before: plain("known"), now: st.MakeNode().Name("known").Label("a", "b").Obj(), want: fwk.QueueSkip},
 		{name: "no node at all", hint: pl.isSchedulableAfterNodeChange, now: pod, want: fwk.Queue, wantErr: true},

@@ -26,6 +26,9 @@ func (pl *VIPLoad) Filter(_ context.Context, cycle fwk.CycleState, _ *corev1.Pod
 	if _, ok := node.Labels[corev1.LabelNodeExcludeBalancers]; ok && !pl.ignoreExcludeLabel {
 		return excluded.status()
 	}
+	if _, ok := node.Labels[placeholder.LabelEvacuate]; ok {
+		return evacuated.status()
+	}
 	if r, refused := refusals[facts.Refuses(state.Addresses, state.Interfaces)]; refused {
 		return r.status()
 	}

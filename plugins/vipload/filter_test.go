@@ -23,6 +23,7 @@ func TestFilter(t *testing.T) {
 	ready := discoveryv1.EndpointConditions{Ready: ptr.To(true)}
 	draining := discoveryv1.EndpointConditions{Ready: ptr.To(false), Serving: ptr.To(true), Terminating: ptr.To(true)}
 	excludedNode := st.MakeNode().Name("n").Label(corev1.LabelNodeExcludeBalancers, "").Obj()
+	evacuatedNode := st.MakeNode().Name("n").Label(placeholder.LabelEvacuate, "").Obj()
 	local := localPod("p", "192.0.2.10", "web/shop").Obj()
 	dual := vipPod("p", "192.0.2.10").Annotation(placeholder.AnnotationAddresses, "192.0.2.10,2001:db8::10")
 	dualLocal := localPod("p", "192.0.2.10", "web/shop").Annotation(placeholder.AnnotationAddresses, "192.0.2.10,2001:db8::10").Obj()
@@ -71,6 +72,7 @@ func TestFilter(t *testing.T) {
 		{name: "a healthy data plane passes", vipNode: withDataPlane(vipNode("n", alive("eth0", lan)), metav1.ConditionTrue)},
 
 		{name: "the exclude label is obeyed whatever its value", node: excludedNode, vipNode: vipNode("n", alive("eth0", lan)), want: &excluded},
+		{name: "the evacuate label is obeyed whatever its value, and whatever is told about the exclude label", node: evacuatedNode, ignore: true, vipNode: vipNode("n", alive("eth0", lan)), want: &evacuated},
 		{name: "the exclude label is ignored when told so", node: excludedNode, ignore: true, vipNode: vipNode("n", alive("eth0", lan))},
 
 		{name: "Local: a ready endpoint on the node passes", pod: local, vipNode: vipNode("n", alive("eth0", lan)),
@@ -186,7 +188,7 @@ func TestFilterNeedsPreFilter(t *testing.T) {
 
 // The queue's message is built of the reasons, separated by commas: a comma within one would break the count.
 func TestRejectionsReadWellInOneSentence(t *testing.T) {
-	for _, r := range []rejection{noAnnouncer, excluded, sickDataPlane, noSubnet, noInterface, noCarrier, noEndpoint, sameVIP, poolFull, nodeFull} {
+	for _, r := range []rejection{noAnnouncer, excluded, evacuated, sickDataPlane, noSubnet, noInterface, noCarrier, noEndpoint, sameVIP, poolFull, nodeFull} {
 		if !strings.HasPrefix(r.message, "node(s) ") || strings.ContainsAny(r.message, ",.\n") && !strings.Contains(r.message, "kubernetes.io") && !strings.Contains(r.message, "evenkeel.io") {
 			t.Errorf("%s: %q doesn't read as a part of a sentence", r.label, r.message)
 		}

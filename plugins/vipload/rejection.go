@@ -15,6 +15,8 @@ var (
 		"node(s) without an announcer (no VIPNode object: is the evenkeel-announcer running there?)", fwk.UnschedulableAndUnresolvable}
 	excluded = rejection{"excluded",
 		"node(s) labelled node.kubernetes.io/exclude-from-external-load-balancers", fwk.UnschedulableAndUnresolvable}
+	evacuated = rejection{"evacuated",
+		"node(s) that are evacuated (kubectl evenkeel evacuate NODE --undo ends that)", fwk.UnschedulableAndUnresolvable}
 	sickDataPlane = rejection{"data-plane",
 		"node(s) whose data plane is not healthy (see condition DataPlaneHealthy of the VIPNode)", fwk.UnschedulableAndUnresolvable}
 	suspected = rejection{"suspect",

@@ -24,17 +24,18 @@ func TestObjectsAreDocumented(t *testing.T) {
 		placeholder.AnnotationNodeSelector, placeholder.AnnotationSpread, placeholder.AnnotationSpreadTopology,
 		string(placeholder.ConditionReady), string(placeholder.ConditionAnnounced), v1alpha1.ServiceAnnounced,
 		placeholder.DefaultLoadBalancerClass, v1alpha1.GroupVersion.String(),
+		placeholder.AnnotationRebalance, placeholder.AnnotationRebalanceNow, placeholder.AnnotationMoveTo, placeholder.LabelEvacuate,
 	}
 	words := []string{
 		placeholder.ReasonAnnouncing, placeholder.ReasonProbing, placeholder.ReasonConflict, placeholder.ReasonNoInterface, placeholder.ReasonNoNodeAddress,
 		placeholder.ReasonBindFailed, placeholder.ReasonInvalid, placeholder.ReasonSuperseded, placeholder.ReasonLost,
 		placeholder.ReasonGuarding, placeholder.ReasonNotHeard, placeholder.ReasonNothingToGuard, placeholder.ReasonTookOver,
-		failover.WhyNodeSilent, failover.WhyDeleted, failover.WhyNodeUnfit, failover.WhyNodeSick, failover.WhyUnconfirmed, failover.WhyUnplaced, failover.WhyRolledBack,
+		failover.WhyNodeSilent, failover.WhyDeleted, failover.WhyNodeUnfit, failover.WhyNodeSick, failover.WhyEvacuated, failover.WhyUnconfirmed, failover.WhyUnplaced, failover.WhyRolledBack,
 		failover.WhyEndpoints, failover.NoOtherEndpoint, v1alpha1.ReasonNoEndpoints,
 		string(ipam.NotShareable), placeholder.ForeignMetalLBPool, placeholder.ForeignMetalLBAddresses, placeholder.ForeignMetalLBSharing, placeholder.ForeignKubeVIPAddresses,
 		v1alpha1.VIPAnnounced, v1alpha1.VIPConflict, v1alpha1.VIPGuarded, v1alpha1.ReasonUnschedulable, v1alpha1.ReasonNotReported, v1alpha1.ReasonNoPlaceholder, v1alpha1.ReasonReleasing,
 		placeholder.CapacityNICSpeed,
-		v1alpha1.PoolReady, v1alpha1.ReasonReversedRange, v1alpha1.ReasonOverlap, v1alpha1.ReasonInvalidPoolRef, v1alpha1.ReasonInvalidPatch,
+		v1alpha1.PoolReady, v1alpha1.PoolBalanced, v1alpha1.ReasonInvalidRebalance, v1alpha1.ReasonNodeJoined, v1alpha1.ReasonImbalance, v1alpha1.ReasonUser, v1alpha1.ReasonReversedRange, v1alpha1.ReasonOverlap, v1alpha1.ReasonInvalidPoolRef, v1alpha1.ReasonInvalidPatch,
 		v1alpha1.NodeDataPlaneHealthy, v1alpha1.NodeProtected, v1alpha1.NodeHandoff, v1alpha1.NodeStrictARP, v1alpha1.NodeTrafficMeasured,
 	}
 	text, err := os.ReadFile("../../docs/objects.md")

@@ -51,11 +51,11 @@ func main() {
 	}
 	lab.Enter()
 	var s settings
-	suite := flag.String("suite", "first", `suite to run: "first", "failover", "handoff" or "load"`)
-	only := flag.String("only", "", "benchmarks to run, separated by commas; all of the suite by default:\n"+list(first)+list(failover(&s))+list(handoffs(&s))+list(loads(&s)))
+	suite := flag.String("suite", "first", `suite to run: "first", "failover", "handoff", "load" or "rebalance"`)
+	only := flag.String("only", "", "benchmarks to run, separated by commas; all of the suite by default:\n"+list(first)+list(failover(&s))+list(handoffs(&s))+list(loads(&s))+list(rebalances(&s)))
 	s.addFlags(flag.CommandLine)
 	flag.Parse()
-	benchmarks, ok := map[string][]benchmark{"first": first, "failover": failover(&s), "handoff": handoffs(&s), "load": loads(&s)}[*suite]
+	benchmarks, ok := map[string][]benchmark{"first": first, "failover": failover(&s), "handoff": handoffs(&s), "load": loads(&s), "rebalance": rebalances(&s)}[*suite]
 	if err := s.validate(); err != nil || !ok {
 		fmt.Fprintf(os.Stderr, "perf: suite %q: %v\n", *suite, err)
 		os.Exit(2)

@@ -12,7 +12,7 @@ import (
 	"evenkeel.io/evenkeel/test/scenario"
 )
 
-// settings of the suites "failover", "handoff" and "load".
+// settings of the suites "failover", "handoff", "load" and "rebalance".
 type settings struct {
 	repetitions int
 	minutes     int
@@ -28,10 +28,10 @@ type settings struct {
 }
 
 func (s *settings) addFlags(fs *flag.FlagSet) {
-	fs.IntVar(&s.repetitions, "repetitions", 20, "suite failover: repetitions of each loss and of each other single event's quarter")
+	fs.IntVar(&s.repetitions, "repetitions", 20, "suites failover and rebalance: repetitions of each loss, and of each plan in which the controller is killed; a quarter of them of each other single event")
 	fs.IntVar(&s.minutes, "minutes", 30, "suite failover: minutes of each run that waits for false alarms")
 	fs.IntVar(&s.seeds, "seeds", 2, "suite failover: runs that wait for false alarms, each with a seed of its own")
-	fs.Uint64Var(&s.firstSeed, "seed", 1, "suite failover: the first of these seeds; the others follow it")
+	fs.Uint64Var(&s.firstSeed, "seed", 1, "suite failover: the first of these seeds; the others follow it. Suite rebalance: what nodes and moments are drawn from")
 	fs.StringVar(&s.sizes, "sizes", "3x30,5x50", "suite failover: nodes x VIPs, separated by commas")
 	fs.StringVar(&s.proxy, "proxy", string(lab.NFTables), `suites failover and handoff: kube-proxy's mode, "nftables" or "iptables"`)
 	fs.IntVar(&s.nice, "nice", 0, "suites failover, handoff and load: priority of the cluster's programs, as nice(1) counts, but announcers, client and backends")

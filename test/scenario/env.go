@@ -125,13 +125,16 @@ func (e *Env) announcersReport(ctx context.Context) error {
 	})
 }
 
-// CreatePool makes a VIPPool whose VIPs have the Env's number of standbys.
+// CreatePool makes a VIPPool whose VIPs have the Env's number of standbys. They aren't evened out, so that nothing moves by itself in
+// what is measured: SetRebalance changes that.
 func (e *Env) CreatePool(ctx context.Context, name string, addresses ...string) error {
 	standbys := int32(e.Standbys)
 	pool := &v1alpha1.VIPPool{
 		TypeMeta:   metav1.TypeMeta{APIVersion: v1alpha1.GroupVersion.String(), Kind: "VIPPool"},
 		ObjectMeta: metav1.ObjectMeta{Name: name},
-		Spec:       v1alpha1.VIPPoolSpec{Addresses: addresses, Standbys: &standbys},
+		Spec: v1alpha1.VIPPoolSpec{
+			Addresses: addresses, Standbys: &standbys, Rebalance: &v1alpha1.RebalancePolicy{Mode: v1alpha1.RebalanceOff},
+		},
 	}
 	if err := e.VIPs.Post().Resource("vippools").Body(pool).Do(ctx).Error(); err != nil {
 		return fmt.Errorf("creating pool %s: %w", name, err)

@@ -1,0 +1,63 @@
+package main
+
+import (
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+
+	"evenkeel.io/evenkeel/api/v1alpha1"
+	"evenkeel.io/evenkeel/controller/fleet"
+	"evenkeel.io/evenkeel/controller/ledger"
+	"evenkeel.io/evenkeel/controller/place"
+	"evenkeel.io/evenkeel/controller/rebalance/policy"
+)
+
+// demand is what a VIP asks of a node.
+func (s snapshot) demand(vip *v1alpha1.VIP) fleet.Demand {
+	demand := fleet.Demand{Addresses: ledger.Addresses(vip), Tolerations: place.Tolerations(nil)}
+	for i := range s.pools {
+		if pool := &s.pools[i]; pool.Name == vip.Spec.Pool {
+			demand.Interfaces, demand.Selector, demand.Tolerations = pool.Spec.Interfaces, pool.Spec.NodeSelector, place.Tolerations(pool)
+		}
+	}
+	return demand
+}
+
+// never returns a function that says whether a Service of a VIP keeps it where it is.
+func (s snapshot) never() func(*v1alpha1.VIP) bool {
+	kept := map[types.NamespacedName]bool{}
+	for i := range s.services {
+		service := &s.services[i]
+		kept[types.NamespacedName{Namespace: service.Namespace, Name: service.Name}], _ = policy.NeverRebalanced(service.Annotations)
+	}
+	return func(vip *v1alpha1.VIP) bool {
+		for _, ref := range vip.Spec.Services {
+			if kept[types.NamespacedName{Namespace: ref.Namespace, Name: ref.Name}] {
+				return true
+			}
+		}
+		return false
+	}
+}
+
+// staleTraffic is how old figures may be before they are as good as none.
+const staleTraffic = 5 * time.Minute
+
+func (s snapshot) fresh(traffic *v1alpha1.VIPNodeTraffic) bool {
+	return s.now.Sub(traffic.Status.MeasuredAt.Time) < staleTraffic
+}
+
+// rates are the bytes a second that VIPs carry, each and all together, as far as they have been measured lately.
+func (s snapshot) rates() (bytes map[string]int64, all int64) {
+	bytes = map[string]int64{}
+	for i := range s.traffic {
+		if !s.fresh(&s.traffic[i]) {
+			continue
+		}
+		for _, vip := range s.traffic[i].Status.VIPs {
+			bytes[vip.Name] += vip.BytesPerSecond
+			all += vip.BytesPerSecond
+		}
+	}
+	return bytes, all
+}
