@@ -14,6 +14,7 @@ import (
 
 	"evenkeel.io/evenkeel/api/v1alpha1"
 	"evenkeel.io/evenkeel/controller/fleet"
+	"evenkeel.io/evenkeel/controller/ledger"
 	"evenkeel.io/evenkeel/controller/rebalance"
 	"evenkeel.io/evenkeel/controller/rebalance/policy"
 	"evenkeel.io/evenkeel/controller/rebalance/survey"
@@ -70,7 +71,7 @@ func (r *Rebalancer) survey(ctx context.Context, now time.Time) ([]v1alpha1.VIPP
 			node, vipNode := nodes.Objects(name)
 			return policy.AbleSince(node, vipNode, r.able[name])
 		},
-		Demand: func(vip *v1alpha1.VIP) (fleet.Demand, bool) { return r.Demand(ctx, vip.Name) },
+		Demand: r.demands(ctx),
 		Never:  func(vip *v1alpha1.VIP) bool { return r.never(ctx, vip) },
 	}
 	for i := range pools.Items {
@@ -82,6 +83,22 @@ func (r *Rebalancer) survey(ctx context.Context, now time.Time) ([]v1alpha1.VIPP
 		outlook = survey.Of(cluster)
 	}
 	return pools.Items, outlook, nil
+}
+
+// demands returns what VIPs ask of nodes, and asks for that once for each pool: thousands of VIPs differ in their addresses alone.
+func (r *Rebalancer) demands(ctx context.Context) func(*v1alpha1.VIP) (fleet.Demand, bool) {
+	known := map[string]fleet.Demand{}
+	return func(vip *v1alpha1.VIP) (fleet.Demand, bool) {
+		demand, ok := known[vip.Spec.Pool]
+		if !ok {
+			if demand, ok = r.Demand(ctx, vip.Name); !ok {
+				return fleet.Demand{}, false
+			}
+			known[vip.Spec.Pool] = demand
+		}
+		demand.Addresses = ledger.Addresses(vip)
+		return demand, true
+	}
 }
 
 // ask records a move in its pool's status and then asks for it. Who dies in between has spent a move of the budget for nothing.
