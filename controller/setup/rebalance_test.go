@@ -91,17 +91,17 @@ func (w *world) announcers() string {
 	return strings.Join(texts, " ")
 }
 
-// joined is a world of two nodes with six VIPs each, which a third one joins.
+// joined is a world of two nodes with three VIPs each, which a third one joins.
 func joined(t *testing.T) *world {
 	t.Helper()
 	objects := append(aNode(1), aNode(2)...)
 	objects = append(objects, aPool("main", "192.0.2.10-192.0.2.40"))
-	for i := range 12 {
+	for i := range 6 {
 		objects = append(objects, aService(fmt.Sprintf("web-%02d", i)))
 	}
 	w := newWorld(t, objects...)
 	w.live(3 * time.Second)
-	w.wants("VIPs before", w.announcers(), "6 6")
+	w.wants("VIPs before", w.announcers(), "3 3")
 	for _, obj := range aNode(3) {
 		w.create(obj)
 	}
@@ -111,7 +111,7 @@ func joined(t *testing.T) *world {
 // wantsEven looks at what the third node's share came to.
 func (w *world) wantsEven() {
 	w.t.Helper()
-	w.wants("VIPs", w.announcers(), "4 4 4")
+	w.wants("VIPs", w.announcers(), "2 2 2")
 	var vips v1alpha1.VIPList
 	w.list(&vips)
 	moves := 0
@@ -129,7 +129,7 @@ func (w *world) wantsEven() {
 	if err := w.c.Get(w.ctx, types.NamespacedName{Name: "main"}, &p); err != nil {
 		w.t.Fatal(err)
 	}
-	if moves != 4 || len(pods.Items) != 24 || len(p.Status.Rebalance.Moves) != 4 {
+	if moves != 2 || len(pods.Items) != 12 || len(p.Status.Rebalance.Moves) != 2 {
 		w.t.Errorf("%d moves, %d placeholders, %d moves in the budget", moves, len(pods.Items), len(p.Status.Rebalance.Moves))
 	}
 	if c := meta.FindStatusCondition(p.Status.Conditions, v1alpha1.PoolBalanced); c == nil || c.Status != metav1.ConditionTrue {
@@ -142,8 +142,8 @@ func TestANodeThatJoinsGetsItsShareMoveByMove(t *testing.T) {
 	w.live(6 * time.Second)
 	w.clock.Step(108 * time.Second)
 	w.live(3 * time.Second)
-	w.wants("VIPs while it settles", w.announcers(), "6 6 0")
-	w.live(15 * time.Second)
+	w.wants("VIPs while it settles", w.announcers(), "3 3 0")
+	w.live(12 * time.Second)
 	w.wantsEven()
 	w.writes = nil
 	w.live(8 * time.Second)
@@ -173,11 +173,11 @@ func TestANodeThatTakesNothingStopsThePlanForAMinute(t *testing.T) {
 	w.live(15*time.Second, "node-3")
 	w.clock.Step(30 * time.Second)
 	w.live(2*time.Second, "node-3")
-	w.wants("VIPs", w.announcers(), "6 6 0")
+	w.wants("VIPs", w.announcers(), "3 3 0")
 	if n := strings.Count(w.told(), "Warning MoveFailed"); n != 1 {
 		t.Errorf("%d moves failed", n)
 	}
 	w.clock.Step(20 * time.Second)
 	w.live(12 * time.Second)
-	w.wants("VIPs once it takes some", w.announcers(), "4 4 4")
+	w.wants("VIPs once it takes some", w.announcers(), "2 2 2")
 }
