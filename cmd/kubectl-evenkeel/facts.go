@@ -12,13 +12,23 @@ import (
 	"evenkeel.io/evenkeel/controller/rebalance/policy"
 )
 
-// demand is what a VIP asks of a node.
+// demand is what a VIP asks of a node, but for endpoints.
 func (s snapshot) demand(vip *v1alpha1.VIP) fleet.Demand {
-	demand := fleet.Demand{Addresses: ledger.Addresses(vip), Tolerations: place.Tolerations(nil)}
+	subject := place.Subject{VIP: vip}
 	for i := range s.pools {
-		if pool := &s.pools[i]; pool.Name == vip.Spec.Pool {
-			demand.Interfaces, demand.Selector, demand.Tolerations = pool.Spec.Interfaces, pool.Spec.NodeSelector, place.Tolerations(pool)
+		if s.pools[i].Name == vip.Spec.Pool {
+			subject.Pool = &s.pools[i]
 		}
+	}
+	for i := range s.services {
+		if len(vip.Spec.Services) > 0 && s.services[i].UID == vip.Spec.Services[0].UID {
+			subject.Service = &s.services[i]
+		}
+	}
+	needs := place.NeedsOf(subject)
+	demand := fleet.Demand{Addresses: ledger.Addresses(vip), Tolerations: needs.Tolerations, Nodes: &needs.Nodes, Particular: needs.Particular}
+	if subject.Pool != nil {
+		demand.Interfaces, demand.Selector = subject.Pool.Spec.Interfaces, subject.Pool.Spec.NodeSelector
 	}
 	return demand
 }

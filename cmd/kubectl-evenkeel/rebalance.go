@@ -23,7 +23,8 @@ func newRebalance(o *options) *cobra.Command {
 		Short: "Show how VIPs would be evened out, or even them out now, whatever the pools' windows",
 		Long: `Show how the VIPs of the named pools, or of all, would be evened out, or even them out now.
 
---dry-run plans as the controller does, by the default policy where pools leave something open, and changes nothing.
+--dry-run plans as the controller would upon --now, by the default policy where pools leave something open, and changes nothing; it
+says too what holds moves back as long as nobody asks.
 
 --now sets the annotation ` + placeholder.AnnotationRebalanceNow + ` on the pools, which the controller follows for an hour at most. Windows,
 mode Manual and the traffic limit are lifted; budget, cooldown, settling nodes, Services that say never, and mode Off are not.`,

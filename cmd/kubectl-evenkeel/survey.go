@@ -2,10 +2,12 @@ package main
 
 import (
 	"fmt"
-	"maps"
 	"slices"
 	"time"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"evenkeel.io/evenkeel/api/placeholder"
 	"evenkeel.io/evenkeel/api/v1alpha1"
 	"evenkeel.io/evenkeel/controller/fleet"
 	"evenkeel.io/evenkeel/controller/rebalance"
@@ -13,7 +15,8 @@ import (
 	"evenkeel.io/evenkeel/controller/rebalance/survey"
 )
 
-// planFor plans as the controller does, with its default policy, and shows the moves of the pools' VIPs.
+// planFor plans as the controller would, with its default policy, were evening out the pools asked for now; and it shows what holds moves
+// back as long as nobody asks.
 func planFor(s snapshot, pools []v1alpha1.VIPPool, nodes fleet.Options) plan {
 	able := map[string]time.Time{}
 	for i := range s.nodes {
@@ -35,6 +38,8 @@ func planFor(s snapshot, pools []v1alpha1.VIPPool, nodes fleet.Options) plan {
 	for i := range s.pools {
 		cluster.Pools = append(cluster.Pools, &s.pools[i])
 	}
+	unasked := survey.Of(cluster)
+	cluster.Pools = asked(cluster.Pools, pools, s.now)
 	out := survey.Of(cluster)
 	planned := plan{before: weights(out.Before), after: weights(out.Before)}
 	for _, move := range out.Moves {
@@ -48,18 +53,28 @@ func planFor(s snapshot, pools []v1alpha1.VIPPool, nodes fleet.Options) plan {
 			planned.after[move.To] += move.Weight
 		}
 	}
-	said := map[string]bool{}
-	for _, held := range out.Held {
-		planned.held = append(planned.held, sentence(held, s.now))
-		said[held.Node] = true
-	}
-	// A node that is too new to be moved to isn't part of the plan at all, which is worth saying.
-	for _, node := range slices.Sorted(maps.Keys(able)) {
-		if hold := cluster.Defaults.HoldsNode(able[node], s.now); hold != nil && !said[node] {
-			planned.held = append(planned.held, sentence(survey.Held{Node: node, Hold: *hold}, s.now))
+	for _, held := range append(unasked.Held, out.Held...) {
+		if text := sentence(held, s.now); !slices.Contains(planned.held, text) {
+			planned.held = append(planned.held, text)
 		}
 	}
 	return planned
+}
+
+// asked are all pools, of which the chosen ones are asked to even out now.
+func asked(all []*v1alpha1.VIPPool, chosen []v1alpha1.VIPPool, now time.Time) []*v1alpha1.VIPPool {
+	var pools []*v1alpha1.VIPPool
+	for _, pool := range all {
+		if slices.ContainsFunc(chosen, func(p v1alpha1.VIPPool) bool { return p.Name == pool.Name }) {
+			pool = pool.DeepCopy()
+			metav1.SetMetaDataAnnotation(&pool.ObjectMeta, placeholder.AnnotationRebalanceNow, policy.Request(now))
+			if pool.Status.Rebalance != nil {
+				pool.Status.Rebalance.HandledRequest = ""
+			}
+		}
+		pools = append(pools, pool)
+	}
+	return pools
 }
 
 func weights(d rebalance.Distribution) map[string]int64 {

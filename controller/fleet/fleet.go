@@ -77,6 +77,8 @@ type Demand struct {
 	Local endpoints.Local
 	// Nodes are those that the node selectors and affinities of its placeholders allow. Nil: all.
 	Nodes *nodeaffinity.RequiredNodeAffinity
+	// Particular: its own Services ask for some of this, so that other VIPs of its pool may ask for something else.
+	Particular bool
 }
 
 // Objects are a node's Node and VIPNode, either of which may be nil. They must not be changed.

@@ -17,13 +17,18 @@ type Needs struct {
 	Tolerations []corev1.Toleration
 	// Nodes says which nodes their node selectors and affinities allow.
 	Nodes nodeaffinity.RequiredNodeAffinity
+	// Particular: the Service asks for some of this, not the pool alone.
+	Particular bool
 }
 
 // NeedsOf returns what the placeholders of a VIP ask of a node, active or standby.
 func NeedsOf(s Subject) Needs {
 	pod := patched(&corev1.Pod{Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: containerName}}}}, s.Pool)
 	constrain(pod, s)
-	return Needs{Tolerations: pod.Spec.Tolerations, Nodes: nodeaffinity.GetRequiredNodeAffinity(pod)}
+	wished, _ := wishes.Of(s.Service)
+	return Needs{
+		Tolerations: pod.Spec.Tolerations, Nodes: nodeaffinity.GetRequiredNodeAffinity(pod), Particular: len(wished.Nodes) > 0,
+	}
 }
 
 // constrain adds to a pod where it may be and where it would like to be, beside what a pool's patch has said about it.

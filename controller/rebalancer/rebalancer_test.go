@@ -40,11 +40,11 @@ func TestKilledAtAnyPointAPlanIsFinishedByTheNext(t *testing.T) {
 	for seed := range uint64(20) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			random := rand.New(rand.NewPCG(seed, 1))
-			w := aTown(t, nil, 8, 8, 7, 7)
+			w := aTown(t, nil, 5, 5, 5, 5)
 			w.join(5, time.Hour)
 			deaths, next := 0, random.IntN(6)
 			w.die = func() (bool, bool) {
-				if next--; next >= 0 || deaths >= 3 {
+				if next--; next >= 0 || deaths >= 2 {
 					return false, false
 				}
 				deaths++
@@ -52,10 +52,10 @@ func TestKilledAtAnyPointAPlanIsFinishedByTheNext(t *testing.T) {
 				before := random.IntN(2) == 0
 				return before, !before
 			}
-			w.pass(40 * time.Second)
-			w.wants("deaths", deaths, 3)
-			w.wants("VIPs", w.counts(), "6 6 6 6 6")
-			w.wants("moves", len(w.begun), 6)
+			w.pass(30 * time.Second)
+			w.wants("deaths", deaths, 2)
+			w.wants("VIPs", w.counts(), "4 4 4 4 4")
+			w.wants("moves", len(w.begun), 4)
 			w.wants("moved twice", w.twice(), "")
 			w.wants("under way at once", w.crowd, 1)
 		})

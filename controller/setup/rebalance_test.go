@@ -143,7 +143,7 @@ func TestANodeThatJoinsGetsItsShareMoveByMove(t *testing.T) {
 	w.clock.Step(108 * time.Second)
 	w.live(3 * time.Second)
 	w.wants("VIPs while it settles", w.announcers(), "3 3 0")
-	w.live(15 * time.Second)
+	w.live(12 * time.Second)
 	w.wantsEven()
 	w.writes = nil
 	w.live(8 * time.Second)

@@ -64,6 +64,7 @@ func (r *Reconciler) demand(s place.Subject) fleet.Demand {
 	demand := fleet.Demand{
 		Addresses: ledger.Addresses(s.VIP), Tolerations: needs.Tolerations, Nodes: &needs.Nodes, Local: r.local(s.Services()...),
 	}
+	demand.Particular = needs.Particular || len(demand.Local) > 0
 	if s.Pool != nil {
 		demand.Interfaces, demand.Selector = s.Pool.Spec.Interfaces, s.Pool.Spec.NodeSelector
 	}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"evenkeel.io/evenkeel/test/lab"
 )
@@ -106,7 +107,7 @@ func (e *Env) KillInPlan(ctx context.Context, n *lab.Node, random *rand.Rand) (P
 			return err
 		}
 		// What is measured is not how long a killed leader is waited for.
-		if err := e.Kube.CoordinationV1().Leases(lab.Namespace).Delete(ctx, "evenkeel-controller", metav1.DeleteOptions{}); err != nil {
+		if err := e.Kube.CoordinationV1().Leases(lab.Namespace).Delete(ctx, "evenkeel-controller", metav1.DeleteOptions{}); client.IgnoreNotFound(err) != nil {
 			return err
 		}
 		return e.Controller.Start()

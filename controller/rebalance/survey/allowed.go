@@ -30,11 +30,13 @@ func (s *surveyor) allow(now, later rebalance.Snapshot) {
 		}
 		key := object.Spec.Pool + " " + within(demand, subnets)
 		where, ok := known[key]
-		if !ok {
+		if !ok || demand.Particular {
 			where = s.reachOf(demand, s.pools[object.Spec.Pool])
-			known[key] = where
+			if !demand.Particular {
+				known[key] = where
+			}
 		}
-		if s.places[name].active.Annotations[placeholder.AnnotationPolicy] == string(corev1.ServiceExternalTrafficPolicyLocal) {
+		if len(demand.Local) == 0 && s.places[name].active.Annotations[placeholder.AnnotationPolicy] == string(corev1.ServiceExternalTrafficPolicyLocal) {
 			where = where.only(vip.Standbys)
 		}
 		vip.Allowed = where.now
@@ -48,7 +50,7 @@ func (s *surveyor) allow(now, later rebalance.Snapshot) {
 func (s *surveyor) reachOf(demand fleet.Demand, p *pool) reach {
 	var r reach
 	for node, n := range s.Nodes.For(demand) {
-		if !open(n) {
+		if !open(n) || s.full(node, p) {
 			continue
 		}
 		r.later = append(r.later, node)
@@ -61,8 +63,14 @@ func (s *surveyor) reachOf(demand fleet.Demand, p *pool) reach {
 	return r
 }
 
-// only is the part of a reach on some nodes. Which nodes have endpoints of a Service with externalTrafficPolicy Local only the scheduler
-// knows; those where a standby was placed had one then.
+// full says whether a node has as many active VIPs as it takes, of all or of a pool.
+func (s *surveyor) full(node string, p *pool) bool {
+	on, most := s.active[node], s.Nodes.Limit(node)
+	return on != nil && (most > 0 && on.all >= most || p.most > 0 && on.pools[p.name] >= p.most)
+}
+
+// only is the part of a reach on some nodes: where a caller doesn't know which nodes have endpoints of a Service with
+// externalTrafficPolicy Local, those where a standby was placed had one then.
 func (r reach) only(nodes []string) reach {
 	var part reach
 	for _, node := range nodes {

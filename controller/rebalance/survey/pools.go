@@ -8,6 +8,8 @@ import (
 
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
+	"k8s.io/utils/ptr"
+
 	"evenkeel.io/evenkeel/api/v1alpha1"
 	"evenkeel.io/evenkeel/controller/rebalance"
 	"evenkeel.io/evenkeel/controller/rebalance/policy"
@@ -15,6 +17,9 @@ import (
 
 // pool is a VIPPool with its policy.
 type pool struct {
+	name string
+	// most active VIPs of it that a node takes; 0: any number.
+	most      int64
 	policy    policy.Policy
 	situation policy.Situation
 	// allowance is how many moves may begin now, hold what keeps back others.
@@ -38,7 +43,7 @@ func (s *surveyor) readPools() {
 	s.pools = map[string]*pool{}
 	left, mass := s.Nodes.Hold()
 	for _, object := range s.Pools {
-		p := &pool{}
+		p := &pool{name: object.Name, most: int64(ptr.Deref(object.Spec.MaxVIPsPerNode, 0))}
 		p.policy, _ = policy.Of(object.Spec.Rebalance, s.Defaults, field.NewPath("spec", "rebalance")) // the pool's condition tells
 		if mass {
 			p.situation.MassFailure = left

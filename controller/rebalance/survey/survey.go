@@ -110,7 +110,8 @@ type surveyor struct {
 	nodes  map[string]failover.Node
 	places map[string]*place
 	vips   map[string]*v1alpha1.VIP
-	total  int64 // traffic of all VIPs
+	active map[string]*actives // by node
+	total  int64               // traffic of all VIPs
 	// heldVIPs are the VIPs that stay though their pool may move some; settling are the nodes that have not been able for long enough.
 	heldVIPs map[string]policy.Hold
 	settling map[string]policy.Hold
@@ -127,6 +128,7 @@ func newSurveyor(c Cluster) *surveyor {
 	for _, vip := range c.VIPs {
 		s.vips[vip.Name] = vip
 	}
+	s.count()
 	s.readPools()
 	s.readNodes()
 	return s

@@ -11,6 +11,7 @@ import (
 
 	"evenkeel.io/evenkeel/api/placeholder"
 	"evenkeel.io/evenkeel/api/v1alpha1"
+	"evenkeel.io/evenkeel/controller/failover"
 	"evenkeel.io/evenkeel/controller/fleet"
 	placing "evenkeel.io/evenkeel/controller/place"
 	"evenkeel.io/evenkeel/controller/rebalance"
@@ -99,12 +100,19 @@ func (w *town) podOf(vip *v1alpha1.VIP) *corev1.Pod {
 	return nil
 }
 
-func (w *town) look() Outlook {
+func (w *town) look() Outlook { return Of(w.cluster()) }
+
+// suspect has a node fall silent.
+func (w *town) suspect(node int) {
+	w.vipNodes[node].Spec.Suspect = &v1alpha1.Suspicion{ID: "x", Reason: failover.FellSilent, Since: metav1.NewTime(w.now)}
+}
+
+func (w *town) cluster() Cluster {
 	able := map[string]time.Time{}
 	for i := range w.nodes {
 		able[w.nodes[i].Name] = policy.AbleSince(&w.nodes[i], &w.vipNodes[i], time.Time{})
 	}
-	return Of(Cluster{
+	return Cluster{
 		Now: w.now, VIPs: w.vips, Pools: w.pools, Pods: w.pods, Nodes: fleet.Of(w.vipNodes, w.nodes, fleet.Options{}, w.now), Traffic: w.traffic,
 		Able: func(node string) time.Time { return able[node] }, Defaults: policy.Default(),
 		Demand: func(vip *v1alpha1.VIP) (fleet.Demand, bool) {
@@ -116,7 +124,7 @@ func (w *town) look() Outlook {
 			return fleet.Demand{}, false
 		},
 		Never: func(vip *v1alpha1.VIP) bool { return w.never[vip.Name] },
-	})
+	}
 }
 
 // begin asks for a move as the controller does, and end ends it.

@@ -15,6 +15,9 @@ import (
 // UnderWay of a VIP: something of it is changing, so that it isn't moved on top of that.
 const UnderWay policy.Reason = "UnderWay"
 
+// Preferences of a VIP: the scheduler weighs these before the load, so that moving it to even out might undo them.
+const Preferences policy.Reason = "Preferences"
+
 const (
 	// newFor is for how long a node counts as one that joined or came back.
 	newFor = time.Hour
@@ -61,6 +64,31 @@ func sortOut(pods []corev1.Pod, now time.Time) map[string]*place {
 	return places
 }
 
+// actives are a node's VIPs, all and by pool.
+type actives struct {
+	all   int64
+	pools map[string]int64
+}
+
+// count counts what nodes announce.
+func (s *surveyor) count() {
+	s.active = map[string]*actives{}
+	for name, p := range s.places {
+		if p.active == nil {
+			continue
+		}
+		on := s.active[p.active.Spec.NodeName]
+		if on == nil {
+			on = &actives{pools: map[string]int64{}}
+			s.active[p.active.Spec.NodeName] = on
+		}
+		on.all++
+		if vip := s.vips[name]; vip != nil {
+			on.pools[vip.Spec.Pool]++
+		}
+	}
+}
+
 // settled says whether a VIP has one active, which announces, and nothing of it is on the move.
 func (p *place) settled() bool {
 	c := placeholder.ConditionOf(p.active, placeholder.ConditionAnnounced)
@@ -74,7 +102,7 @@ func (s *surveyor) snapshots() (now, later rebalance.Snapshot) {
 	later = rebalance.Snapshot{Nodes: map[string]rebalance.Node{}, VIPs: map[string]rebalance.VIP{}}
 	for name, node := range s.nodes {
 		since := s.Able(name)
-		n := rebalance.Node{Closed: !open(node), Joined: !since.IsZero() && s.Now.Sub(since) < newFor}
+		n := rebalance.Node{Capacity: s.Nodes.Capacity(name), Closed: !open(node), Joined: !since.IsZero() && s.Now.Sub(since) < newFor}
 		later.Nodes[name] = n
 		n.Closed = n.Closed || s.settles(since)
 		now.Nodes[name] = n
@@ -127,6 +155,10 @@ func (s *surveyor) holdOf(name string, area *rebalance.Area) string {
 	case vip.Spec.Move != nil || !at.settled():
 		s.heldVIPs[name] = policy.Hold{Reason: UnderWay, Message: "its places are changing"}
 		return string(UnderWay)
+	}
+	if placeholder.Prefers(at.active) || at.active.Labels[placeholder.LabelSpreadGroup] != "" {
+		s.heldVIPs[name] = policy.Hold{Reason: Preferences, Message: "its Service or its pool says where it would rather be, or apart from which others"}
+		return string(Preferences)
 	}
 	candidate := policy.Candidate{VIP: name, Never: s.Never(vip), Moved: policy.MovedAt(vip), Bytes: s.Traffic[name], AllBytes: s.total}
 	if held := p.policy.HoldsVIP(candidate, p.situation, s.Now); held != nil {
