@@ -15,6 +15,8 @@ func loads(s *settings) []benchmark {
 		{"capacity", "40 VIPs on nodes of capacities 1, 1 and 2", s.capacity},
 		{"traffic", "new VIPs beside a node that carries all the traffic with the fewest VIPs", s.traffic},
 		{"afterloss", "what the loss of each of 5 nodes would leave where, 50 and 52 VIPs, with and without weights", s.afterLoss},
+		{"local", "a VIP of policy Local follows its endpoints", s.local},
+		{"counters", "throughput through a VIP with its traffic counted and not", s.counters},
 	}
 }
 
