@@ -28,6 +28,7 @@ import (
 	"evenkeel.io/evenkeel/announcer/relay"
 	"evenkeel.io/evenkeel/announcer/report"
 	"evenkeel.io/evenkeel/announcer/state"
+	"evenkeel.io/evenkeel/announcer/traffic"
 	"evenkeel.io/evenkeel/announcer/wires"
 	"evenkeel.io/evenkeel/api/placeholder"
 )
@@ -38,6 +39,7 @@ func TestMain(m *testing.M) { nstest.Main(m) }
 type (
 	noWatch   struct{}
 	noHandoff struct{}
+	noTraffic struct{}
 	noStore   struct{}
 	noPods    struct{}
 )
@@ -45,6 +47,7 @@ type (
 func (noWatch) SetNICs(context.Context, []nic.NIC)                 {}
 func (noWatch) SetTargets([]liveness.Target)                       {}
 func (noHandoff) Set(_ context.Context, _ relay.Wish, done func()) { done() }
+func (noTraffic) Set([]traffic.VIP)                                {}
 func (noStore) Save(state.State) error                             { return nil }
 func (noPods) Observe(*corev1.Pod)                                 {}
 func (noPods) Set(types.UID, report.Condition, time.Duration)      {}
@@ -85,7 +88,7 @@ func node(t *testing.T) *agent.Agent {
 		}
 	})
 	a = agent.New(agent.Options{
-		Node: "node-1", Binder: binder, Wire: set, Watch: noWatch{}, Guard: shield, Handoff: noHandoff{}, Store: noStore{}, Pods: noPods{},
+		Node: "node-1", Binder: binder, Wire: set, Watch: noWatch{}, Guard: shield, Handoff: noHandoff{}, Traffic: noTraffic{}, Store: noStore{}, Pods: noPods{},
 		Metrics: agent.NewMetrics(prometheus.NewRegistry()), Clock: clock.RealClock{}, Place: place.DefaultConfig(),
 		HostServed: func() bool { return false },
 	})
