@@ -110,7 +110,7 @@ func flushed(ctx context.Context, t *testing.T, e *scenario.Env) {
 	for _, flush := range []func() (scenario.Flushed, error){
 		func() (scenario.Flushed, error) { return e.FlushVIPs(ctx, e.Nodes[0]) },
 		func() (scenario.Flushed, error) { return e.FlushOwn(ctx, e.Nodes[0]) },
-		func() (scenario.Flushed, error) { return e.FlushAll(ctx, e.Nodes[0], 500*time.Millisecond) },
+		func() (scenario.Flushed, error) { return e.FlushAll(ctx, e.Nodes[0], 200*time.Millisecond) },
 	} {
 		result, err := flush()
 		t.Logf("%+v", result)

@@ -58,8 +58,6 @@ func TestCluster(t *testing.T) {
 		{"a Service is announced where it wants to be, and says so where it can't be", selectsNode},
 		{"the VIPs of a hard group are on different nodes, each with its standby", hardGroup},
 		{"a changed status is put right", changedStatus},
-		{"a drained node has its share back within a minute, and nobody notices", evensOut},
-		{"kubectl evenkeel moves, evacuates and evens out", ordered},
 		{"what a deleted Service had is released", released},
 		{"uninstalling leaves nothing behind and no Service harmed", uninstalled},
 	}

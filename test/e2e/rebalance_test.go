@@ -11,8 +11,40 @@ import (
 
 	"evenkeel.io/evenkeel/api/placeholder"
 	"evenkeel.io/evenkeel/api/v1alpha1"
+	"evenkeel.io/evenkeel/test/lab"
 	"evenkeel.io/evenkeel/test/scenario"
 )
+
+// TestEvenOut tells how VIPs become even again, and how people move them.
+func TestEvenOut(t *testing.T) {
+	ctx := t.Context()
+	e, err := scenario.Start(ctx, lab.Options{Nodes: 3, Progress: os.Stderr})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := e.Close(); err != nil {
+			t.Errorf("closing the lab: %v", err)
+		}
+	})
+	if err := e.CreateAll(ctx, web[:12], lab.ServiceOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := e.Announced(ctx, web[:12]...); err != nil {
+		t.Fatal(err)
+	}
+	for _, chapter := range []struct {
+		name string
+		tell func(context.Context, *testing.T, *scenario.Env)
+	}{
+		{"a drained node has its share back within a minute, and nobody notices", evensOut},
+		{"kubectl evenkeel moves, evacuates and evens out", ordered},
+	} {
+		if !t.Run(chapter.name, func(t *testing.T) { chapter.tell(ctx, t, e) }) {
+			t.Log(logsOf(e))
+		}
+	}
+}
 
 // evensOut drains a node and uncordons it: VIPs are even again before a minute has passed, and no connection has noticed.
 func evensOut(ctx context.Context, t *testing.T, e *scenario.Env) {
