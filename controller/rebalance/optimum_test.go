@@ -92,7 +92,9 @@ func TestPropertyEqualWeightsAreExact(t *testing.T) {
 	})
 }
 
-// With different weights a plan is as short as any that makes the area even, if there is one.
+// With different weights a plan is as short as any that makes the area even and is an improvement, if there is one. Both, because a few
+// even outcomes are worse than what they start from: where the fullest node's VIPs are held, an emptier one may be
+// lifted at the price of another node's becoming nearly as full.
 func TestPropertyDifferentWeightsAreExactIfSmall(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		s := aCluster(t, 4, 7, mixedWeights)
@@ -105,13 +107,14 @@ func TestPropertyDifferentWeightsAreExactIfSmall(t *testing.T) {
 		for _, share := range all[0].Nodes {
 			used[share.Node] = true
 		}
+		before := outcomeOf(s, nil)
 		least := -1
 		everyAssignment(s, func(moves []Move) {
 			if least >= 0 && len(moves) >= least {
 				return
 			}
 			after := slices.DeleteFunc(s.Apply(moves...).Distribution(), func(s Share) bool { return !used[s.Node] })
-			if after.Spread() <= limit && orderable(s, moves) {
+			if after.Spread() <= limit && compareOutcomes(outcomeOf(s, moves), before) < 0 && orderable(s, moves) {
 				least = len(moves)
 			}
 		})

@@ -43,12 +43,16 @@ func Plan(s Snapshot) Proposal {
 // step is a move from a VIP's home.
 type step struct{ vip, to int }
 
+// plan is better than no move, or empty.
 func (a *area) plan() []step {
-	if a.uniform {
-		ordered, _ := a.ordered(a.cheapest())
-		return ordered
+	if !a.uniform {
+		return a.lightest()
 	}
-	return a.lightest()
+	plan, _ := a.ordered(a.cheapest())
+	if len(plan) > 0 && !a.better(plan, nil) {
+		return a.lightest() // where loads and capacities are too large to tell all levels apart
+	}
+	return plan
 }
 
 // try carries steps out on the area's loads, and undo takes them back.

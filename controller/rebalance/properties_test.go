@@ -56,15 +56,20 @@ func legal(t *rapid.T, s Snapshot, p Proposal) {
 	}
 }
 
-// settles checks that a plan leaves nothing to plan. Only where weights differ and constraints keep an area from being even may the
-// next plan find more, which then makes the fullest nodes less full.
+// settles carries plans out until there is nothing to plan, as the executor does. Each of them must leave a better outcome than it
+// starts from, and so it ends: there are only so many. With equal weights the first plan leaves nothing to plan. Where weights differ
+// and constraints keep an area from being even, the next plan may find more.
 func settles(t *rapid.T, s Snapshot, weights []int64) {
 	for rounds := 0; ; rounds++ {
 		p := Plan(s)
 		if len(p.Moves) == 0 {
 			return
 		}
-		if len(weights) == 1 || rounds > 5 || compareOutcomes(outcomeOf(s, p.Moves), outcomeOf(s, nil)) >= 0 {
+		legal(t, s, p)
+		if compareOutcomes(outcomeOf(s, p.Moves), outcomeOf(s, nil)) >= 0 {
+			t.Fatalf("plan %d is no better than no moves: %v", rounds, p.Moves)
+		}
+		if len(weights) == 1 && rounds > 0 {
 			t.Fatalf("after a plan more moves are planned: %v", p.Moves)
 		}
 		s = s.Apply(p.Moves...)
@@ -87,7 +92,7 @@ func TestPropertyPlansAreLegalDeterministicAndIdempotent(t *testing.T) {
 				if diff := cmp.Diff(p, Plan(again)); diff != "" {
 					t.Fatalf("another plan for the same snapshot:\n%s", diff)
 				}
-				settles(t, s.Apply(p.Moves...), weights)
+				settles(t, s, weights)
 			})
 		})
 	}
@@ -107,6 +112,29 @@ func TestPropertyAFreeClusterBecomesEven(t *testing.T) {
 				}
 				if p := Plan(s); p.After.Spread() > heaviest {
 					t.Fatalf("a spread of %d is left, weights are up to %d", p.After.Spread(), heaviest)
+				}
+			})
+		})
+	}
+}
+
+// The executor begins few moves at a time and plans anew in between: that ends, too.
+func TestPropertyPlanningAnewAfterEachMoveEnds(t *testing.T) {
+	for name, weights := range map[string][]int64{"equal weights": equalWeights, "mixed weights": mixedWeights, "one heavy": {1, 1, 1, 100}} {
+		t.Run(name, func(t *testing.T) {
+			rapid.Check(t, func(t *rapid.T) {
+				s := aCluster(t, 6, 20, weights)
+				atOnce := rapid.IntRange(1, 4).Draw(t, "at once")
+				for moves := 0; ; {
+					p := Plan(s)
+					if len(p.Moves) == 0 {
+						return
+					}
+					begun := p.Moves[:min(atOnce, len(p.Moves))]
+					if moves += len(begun); moves > 4*len(s.VIPs) {
+						t.Fatalf("%d VIPs, %d moves, and still: %v", len(s.VIPs), moves, p.Moves)
+					}
+					s = s.Apply(begun...)
 				}
 			})
 		})

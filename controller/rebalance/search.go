@@ -93,7 +93,7 @@ func (s *search) branches(full, empty int) []step {
 			return
 		}
 		alike[k] = true
-		merits = append(merits, s.merit(step{vip, to}))
+		merits = append(merits, s.merit(step{vip, to}, p.home))
 	}
 	for vip, p := range s.vips {
 		if p.held || s.moved[vip] {
@@ -119,10 +119,14 @@ func (s *search) branches(full, empty int) []step {
 	return steps
 }
 
-// inOrder orders steps that have been tried, by trying all orders if there are few.
+// inOrder orders steps that have been tried, by trying all orders if there are few. Steps that make the area even without an
+// improvement don't count: they would raise nodes that are among the fullest.
 func (s *search) inOrder(steps []step) ([]step, bool) {
 	s.undo(steps)
 	defer s.try(steps)
+	if !s.better(steps, nil) {
+		return nil, false
+	}
 	if plan, ok := s.ordered(steps); ok {
 		return plan, true
 	}
