@@ -122,7 +122,7 @@ func TestPropertyPlanningAnewAfterEachMoveEnds(t *testing.T) {
 	for name, weights := range map[string][]int64{"equal weights": equalWeights, "mixed weights": mixedWeights, "one heavy": {1, 1, 1, 100}} {
 		t.Run(name, func(t *testing.T) {
 			rapid.Check(t, func(t *rapid.T) {
-				s := aCluster(t, 5, 12, weights)
+				s := aCluster(t, 6, 16, weights)
 				atOnce := rapid.IntRange(1, 4).Draw(t, "at once")
 				for moves := 0; ; {
 					p := Plan(s)
