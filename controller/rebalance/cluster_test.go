@@ -5,7 +5,6 @@ import (
 	"maps"
 	"math/rand/v2"
 	"slices"
-	"testing"
 
 	"pgregory.net/rapid"
 )
@@ -189,16 +188,4 @@ var sizes = []struct {
 			vip.Weight, vip.Allowed = 1+r.Int64N(10), some(all, r.IntN(1000), 20)
 		})
 	}},
-}
-
-func BenchmarkPlan(b *testing.B) {
-	for _, size := range sizes {
-		b.Run(size.name, func(b *testing.B) {
-			s := size.build()
-			b.ReportAllocs()
-			for b.Loop() {
-				Plan(s)
-			}
-		})
-	}
 }

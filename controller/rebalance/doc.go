@@ -18,11 +18,19 @@
 // Where all VIPs of an area weigh the same, this is a flow of least cost, and exact: each VIP is a unit that stays for nothing
 // or moves at its price, and each node takes units at levels that rise with its load. Where even can't be reached for what VIPs are
 // allowed, the flow comes as near as possible: no other assignment has a smaller largest load, or a smaller second one, and so on.
-// Where weights differ the question is a form of bin packing. A greedy plan moves what lessens the largest difference most; a
+// Where weights differ the question is a form of bin packing. A greedy plan moves what lessens the largest difference most, at first
+// only to levels that a node of an even area can have, then, if it has to, a VIP twice (which becomes one move) or to higher levels; a
 // lower bound often shows that nothing shorter exists; otherwise, in areas of up to some 20,000 pairs of a VIP and a node, a search
 // looks for a shorter plan, and gives up after a fixed amount of work rather than a time, so that the answer doesn't depend on the
-// machine. In a larger area where VIPs of different weights are allowed on few nodes each, a plan may end short of even; as it
-// moves each VIP at most once, the next one then may come nearer.
+// machine. In a larger area where VIPs of different weights are allowed on few nodes each, a plan may end short of even, and the
+// next one may come nearer.
+//
+// # That it ends
+//
+// Every plan leaves each area that it moves VIPs in with a better outcome than before: compared as above, first by the largest load
+// in proportion to capacity, then by what follows it. So planning and carrying plans out never comes back to where it was, and ends
+// with a plan without moves. There are even outcomes that aren't better, if seldom: where the fullest node's VIPs are held, the
+// emptiest node may be lifted at the price of another one's becoming nearly as full. Those aren't planned; the area stays uneven.
 //
 // # In which order
 //

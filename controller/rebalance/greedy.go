@@ -57,7 +57,7 @@ type greed struct {
 	again   bool
 }
 
-// againAtMost is how many moves a greedy plan makes for each VIP before it gives up: far more than were ever seen.
+// againAtMost bounds the time of a greedy plan: so many moves for each VIP, on average.
 const againAtMost = 4
 
 // greedy moves VIPs from the fullest nodes to emptier ones until the area is even or no move between nodes that differ by more
