@@ -21,7 +21,9 @@ type segment struct {
 	// together is since when two nodes that hear each other both have the address; longest is the longest that it ever was.
 	together map[[2]int]time.Duration
 	longest  time.Duration
-	wasSplit bool
+	// forgotten: see measure.
+	forgotten bool
+	wasSplit  bool
 }
 
 const (
@@ -75,6 +77,7 @@ type simNode struct {
 	lastAnswer         time.Time
 	chaseDue           time.Time
 	unsureDue          time.Time
+	uneasy             bool // it knows that another node may have the address where it can't be heard
 	silentSaid         bool
 }
 
@@ -138,8 +141,17 @@ func (s *segment) deliver(f simFrame) {
 	}
 }
 
-// measure notes how long two nodes that hear each other both have the address.
+// measure notes how long two nodes that hear each other both have the address, and whether nobody is left who knows of an owner that
+// can't be heard.
 func (s *segment) measure() {
+	for _, n := range s.nodes {
+		watched, _ := n.m.Watching()
+		uneasy := n.on && (n.m.Unsure() || watched.Chase)
+		if n.uneasy && !uneasy && slices.ContainsFunc(s.nodes, func(o *simNode) bool { return o.bound && o != n && !s.linked(n, o) }) {
+			s.forgotten = true
+		}
+		n.uneasy = uneasy
+	}
 	for i, a := range s.nodes {
 		for j, b := range s.nodes[:i] {
 			key := [2]int{j, i}
