@@ -34,6 +34,12 @@ type figures struct {
 
 type utilization struct{ nic, cpu int64 }
 
+// Fresh says whether a node's figures are recent enough to go by.
+func Fresh(traffic *v1alpha1.VIPNodeTraffic, now time.Time) bool {
+	age := now.Sub(traffic.Status.MeasuredAt.Time)
+	return age <= freshFor && age >= -freshFor
+}
+
 // NewMeter returns a Meter that knows nothing yet.
 func NewMeter() *Meter { return &Meter{nodes: map[string]*v1alpha1.VIPNodeTraffic{}} }
 
@@ -71,7 +77,7 @@ func (m *Meter) sum(now time.Time) (*figures, time.Time) {
 	newest := map[string]time.Time{}
 	for name, traffic := range m.nodes {
 		at := traffic.Status.MeasuredAt.Time
-		if age := now.Sub(at); age > freshFor || age < -freshFor {
+		if !Fresh(traffic, now) {
 			continue
 		}
 		if end := at.Add(freshFor + time.Nanosecond); end.Before(until) {
@@ -104,6 +110,12 @@ type Reading struct {
 	// Otherwise all VIPs that are created within the half minute that a measurement takes would go to one idle node.
 	unmeasured, since int64
 }
+
+// Rates are the bytes per second of all VIPs in fresh figures, by name. They must not be changed.
+func (r Reading) Rates() map[string]int64 { return r.vips }
+
+// Total is what they come to together.
+func (r Reading) Total() int64 { return r.total }
 
 // VIP is what a VIP carries, in bytes per second; placed is when its placeholder was made, in seconds since 1970.
 func (r Reading) VIP(name string, placed int64) int64 {

@@ -1,10 +1,9 @@
 package main
 
 import (
-	"time"
-
 	"k8s.io/apimachinery/pkg/types"
 
+	"evenkeel.io/evenkeel/api/load"
 	"evenkeel.io/evenkeel/api/v1alpha1"
 	"evenkeel.io/evenkeel/controller/fleet"
 	"evenkeel.io/evenkeel/controller/ledger"
@@ -50,24 +49,12 @@ func (s snapshot) never() func(*v1alpha1.VIP) bool {
 	}
 }
 
-// staleTraffic is how old figures may be before they are as good as none.
-const staleTraffic = 5 * time.Minute
-
-func (s snapshot) fresh(traffic *v1alpha1.VIPNodeTraffic) bool {
-	return s.now.Sub(traffic.Status.MeasuredAt.Time) < staleTraffic
-}
-
 // rates are the bytes a second that VIPs carry, each and all together, as far as they have been measured lately.
 func (s snapshot) rates() (bytes map[string]int64, all int64) {
-	bytes = map[string]int64{}
+	meter := load.NewMeter()
 	for i := range s.traffic {
-		if !s.fresh(&s.traffic[i]) {
-			continue
-		}
-		for _, vip := range s.traffic[i].Status.VIPs {
-			bytes[vip.Name] += vip.BytesPerSecond
-			all += vip.BytesPerSecond
-		}
+		meter.Observe(&s.traffic[i])
 	}
-	return bytes, all
+	reading := meter.Read(s.now, 0)
+	return reading.Rates(), reading.Total()
 }

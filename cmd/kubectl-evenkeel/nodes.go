@@ -68,7 +68,7 @@ func nodeRows(s snapshot) []nodeRow {
 		slices.Sort(r.vips)
 	}
 	for i := range s.traffic {
-		if r := rows[s.traffic[i].Name]; r != nil && s.fresh(&s.traffic[i]) {
+		if r := rows[s.traffic[i].Name]; r != nil && load.Fresh(&s.traffic[i], s.now) {
 			r.bytes = s.traffic[i].Status.BytesPerSecond
 		}
 	}
